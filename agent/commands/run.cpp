@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <malloc.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <exception>
+#include <thread>
+
+#include "agent/channel/channel.hpp"
+#include "agent/commands/commands.hpp"
+#include "agent/commands/webs.hpp"
+#include "agent/config.hpp"
+#include "agent/coordinator/coordinator.hpp"
+#include "agent/upgrade/node_loop.hpp"
+#include "lib/base/error.hpp"
+#include "lib/base/format.hpp"
+#include "lib/fs/files.hpp"
+#include "lib/fs/folder_watch.hpp"
+#include "lib/http/curl_client.hpp"
+#include "lib/log/log.hpp"
+#include "lib/systemd/dbus_units.hpp"
+#include "lib/systemd/notify.hpp"
+
+namespace kua::commands {
+
+namespace {
+
+/// What is wrong with this host's files is looked at again this often; it costs nobody else
+/// anything.
+constexpr Duration kLookAgain{3'000};
+constexpr auto kLockName = "k3s-upgrade-agent";
+
+void log_to_journal() {
+    if (!systemd::stderr_is_journal()) {
+        return;
+    }
+    log::set_sink([](log::Level level, std::string_view message, const log::Fields& fields) {
+        constexpr int kDebug = 7;
+        constexpr int kInfo = 6;
+        constexpr int kWarning = 4;
+        constexpr int kError = 3;
+        int priority = kInfo;
+        switch (level) {
+            case log::Level::debug:
+                priority = kDebug;
+                break;
+            case log::Level::info:
+                break;
+            case log::Level::warning:
+                priority = kWarning;
+                break;
+            case log::Level::error:
+                priority = kError;
+                break;
+        }
+        systemd::journal_send(priority, message, fields);
+    });
+}
+
+/// Runs a loop in a thread of its own; what escapes it ends its sibling, and is thrown again where
+/// it is joined.
+class Loop {
+  public:
+    template <typename Body>
+    Loop(std::stop_source& all, Body body)
+        : thread_([this, &all, body = std::move(body)] {
+              try {
+                  body(all.get_token());
+              } catch (...) {
+                  error_ = std::current_exception();
+                  all.request_stop();
+              }
+          }) {}
+
+    void join() {
+        thread_.join();
+        if (error_) {
+            std::rethrow_exception(error_);
+        }
+    }
+
+  private:
+    std::exception_ptr error_;
+    std::jthread thread_;
+};
+
+/// The agent with one configuration, until `stop` or an Error that needs the files of this host to
+/// change.
+void serve(const Config& config, Clock& clock, node::Report& report, const std::stop_token& stop) {
+    log::set_level(config.log.level);
+    // The API server is never behind a proxy: it is this host, or the load balancer in its k3s.
+    http::CurlOptions direct;
+    direct.proxy_from_environment = false;
+    http::CurlClient api_http(direct);
+    kube::Client api(api_http, config.node.kubeconfig);
+    const auto node = config.node.name.empty()
+                          ? kube::node_name(*api.credentials(), config.node.kubeconfig)
+                          : config.node.name;
+    log::set_common_fields({{"node", node}});
+    report.update([&](node::Status& status) {
+        status.node = node;
+        status.phase = "Starting";
+        status.message.clear();
+    });
+    systemd::DbusUnits units;
+    Webs webs(config, units);
+    fs::make_folders(config.folders.state);
+    const node::Journal journal(config.folders.state);
+    fs::remove_leftovers(journal.path());
+    lock::Slots slots(api, clock, {config.plans.ns, kLockName, node, config.lock.ttl});
+    lock::Rival rival(api, clock, config.plans.ns);
+    const release::Signatures signatures(config.verify.public_keys);
+    release::Staging staging(
+        config.folders.state / "staging",
+        release::make_sources(
+            config.sources, {webs.web(), webs.registry(), clock, signatures, config.download.rate}),
+        signatures);
+
+    Wakeup node_changed;
+    Wakeup plans_changed;
+    const lock::View view(api, config.plans.ns, kLockName, node, {&node_changed, &plans_changed});
+    upgrade::NodeSettings settings;
+    settings.node = node;
+    settings.unit = config.k3s.unit;
+    settings.binary = config.k3s.binary;
+    settings.images = config.k3s.data_dir / "agent" / "images";
+    settings.prefetch = config.prefetch;
+    settings.jitter = config.download.jitter;
+    settings.limits.restart = config.restart.timeout;
+    settings.limits.health = config.health.timeout;
+    if (config.channel.ask) {
+        settings.ask_channel = [&web = webs.web()](const plan::Plan& plan,
+                                                   const std::stop_token& token) {
+            return channel::resolve(web, plan.channel, plan.status_latest_version, {}, token);
+        };
+    }
+    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report}, settings,
+                                staging, view, node_changed);
+    coordinator::Coordinator coordinator(
+        {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
+        plans_changed, [&](bool leading) {
+            report.update([&](node::Status& status) { status.coordinator = leading; });
+        });
+
+    std::vector<std::unique_ptr<fs::FolderWatch>> bundles;
+    for (const auto& source : config.sources) {
+        if (const auto* bundle = std::get_if<release::BundleSettings>(&source)) {
+            try {
+                bundles.push_back(std::make_unique<fs::FolderWatch>(
+                    bundle->directory, [&node_loop] { node_loop.try_again(); }));
+            } catch (const Error& error) {
+                // Kubernetes nodes run out of inotify instances; the loop looks by itself, later.
+                log::warning(format("a bundle that appears is noticed late: {}", error.what()));
+            }
+        }
+    }
+
+    std::stop_source both;
+    const std::stop_callback forward(stop, [&both] { both.request_stop(); });
+    Loop coordinating(both, [&](const std::stop_token& token) { coordinator.run(token); });
+    Loop upgrading(both, [&](const std::stop_token& token) { node_loop.run(token); });
+    coordinating.join();
+    upgrading.join();
+}
+
+void serve_until_stopped(const std::filesystem::path& config_path, Clock& clock,
+                         const std::stop_token& stop) {
+    std::optional<node::Report> report;
+    std::string said;
+    while (!stop.stop_requested()) {
+        try {
+            const auto config = load_config(config_path);
+            report.emplace(clock, config.folders.run, config.folders.state);
+            serve(config, clock, *report, stop);
+        } catch (const std::exception& error) {
+            if (stop.stop_requested()) {
+                return;
+            }
+            if (!report) {
+                const Config defaults;
+                report.emplace(clock, defaults.folders.run, defaults.folders.state);
+            }
+            const std::string reason = error.what();
+            report->update([&](node::Status& status) {
+                status.phase = "Misconfigured";
+                status.message = reason;
+            });
+            if (reason != said) {
+                said = reason;
+                log::error(reason);
+            }
+            clock.wait_for(kLookAgain, stop);
+        }
+    }
+}
+
+}  // namespace
+
+int run(const std::filesystem::path& config_path) {
+    // Every thread inherits this mask: signals are waited for below, and interrupt nobody.
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    // One arena for all threads: they allocate little, and an arena each would be most of the
+    // agent's memory.
+    mallopt(M_ARENA_MAX, 1);
+    log_to_journal();
+    log::info(format("k3s-upgrade-agent {} starts", KUA_VERSION));
+    SystemClock clock;
+    std::jthread service(
+        [&](const std::stop_token& stop) { serve_until_stopped(config_path, clock, stop); });
+    systemd::notify_ready();
+
+    const auto interval = systemd::watchdog_interval();
+    while (true) {
+        int signal = -1;
+        if (interval) {
+            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*interval);
+            const timespec wait{seconds.count(),
+                                std::chrono::nanoseconds(*interval - seconds).count()};
+            signal = sigtimedwait(&signals, nullptr, &wait);
+            systemd::notify_watchdog();
+        } else {
+            signal = sigwaitinfo(&signals, nullptr);
+        }
+        if (signal > 0) {
+            break;
+        }
+    }
+    systemd::notify_stopping();
+    log::info("stopping");
+    service.request_stop();
+    service.join();
+    return 0;
+}
+
+}  // namespace kua::commands

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// /etc/k3s-upgrade-agent/config.yaml, read and checked. Every key is optional; a stock k3s node
+// needs no file.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "agent/release/settings.hpp"
+#include "agent/upgrade/node_loop.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/base/json.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua {
+
+struct Config {
+    struct {
+        std::string name;  ///< Empty: from the kubelet's certificate.
+        std::filesystem::path kubeconfig = "/var/lib/rancher/k3s/agent/kubelet.kubeconfig";
+    } node;
+    struct {
+        std::string unit;              ///< Empty: found over D-Bus.
+        std::filesystem::path binary;  ///< Empty: from the unit's ExecStart.
+        /// k3s's --data-dir; by default the folder that node.kubeconfig lies in.
+        std::filesystem::path data_dir;
+    } k3s;
+    struct {
+        std::string ns = "system-upgrade";
+    } plans;
+    /// In order. When the file names none: bundles, the Plan's image, GitHub.
+    std::vector<release::SourceSettings> sources;
+    struct {
+        std::vector<std::filesystem::path> public_keys;  ///< Any: signatures are required.
+    } verify;
+    upgrade::Prefetch prefetch = upgrade::Prefetch::in_window;
+    struct {
+        std::uint64_t rate = 0;  ///< Bytes per second; 0: as fast as it comes.
+        Duration jitter{0};      ///< A download begins at a random moment within this.
+    } download;
+    struct {
+        Duration timeout{300'000};  ///< From RestartUnit to active.
+    } restart;
+    struct {
+        Duration timeout{300'000};  ///< From active to Ready at the new version.
+    } health;
+    struct {
+        Duration ttl{900'000};  ///< A slot's.
+    } lock;
+    struct {
+        Duration poll{900'000};    ///< Between two questions to a Plan's channel.
+        Duration confirm{60'000};  ///< Until a new answer is asked for again.
+        bool ask = true;           ///< This node asks the channel itself before it acts.
+    } channel;
+    struct {
+        log::Level level = log::Level::info;
+    } log;
+    struct {
+        std::filesystem::path state = "/var/lib/k3s-upgrade-agent";
+        std::filesystem::path run = "/run/k3s-upgrade-agent";
+    } folders;
+};
+
+inline constexpr auto kConfigFile = "/etc/k3s-upgrade-agent/config.yaml";
+
+/// Understands a configuration that was parsed from `name`. Throws Error{invalid} that lists every
+/// mistake, each with file, key, value and what to do: an unknown key, a wrong type, a value out of
+/// range.
+Config read_config(const Json& value, const std::string& name);
+
+/// The configuration in `path`; the defaults when there is no such file. Throws as `read_config`,
+/// and for what is not YAML.
+Config load_config(const std::filesystem::path& path);
+
+}  // namespace kua

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cordon, uncordon and label: what the agent changes on its own Node object.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "lib/kube/client.hpp"
+
+namespace kua::node {
+
+/// The annotation on a Node that we cordoned: the Plan's name. It tells our cordon from an
+/// administrator's.
+inline constexpr auto kCordonedBy = "k3s-upgrade-agent/cordoned-by";
+
+/// This node's own Node object. NodeRestriction lets a node change its own labels, annotations and
+/// spec.unschedulable.
+class OwnNode {
+  public:
+    OwnNode(kube::Client& client, std::string name) : client_(client), name_(std::move(name)) {}
+
+    /// Reads it. Throws Error{invalid} when there is none, and what the client throws.
+    [[nodiscard]] Json read(std::stop_token stop) const;
+
+    /// spec.unschedulable=true and our annotation, in one patch. Safe to repeat.
+    void cordon(const std::string& plan, std::stop_token stop) const;
+
+    /// Takes both back. Safe to repeat.
+    void uncordon(std::stop_token stop) const;
+
+    /// Sets labels; an absent value removes one. Safe to repeat.
+    void label(const std::map<std::string, std::optional<std::string>>& labels,
+               std::stop_token stop) const;
+
+    /// Asks the API server whether it would let this node set the labels (a dry run). Throws what
+    /// `label` would.
+    void try_label(const std::map<std::string, std::optional<std::string>>& labels,
+                   std::stop_token stop) const;
+
+  private:
+    void patch(const Json& body, std::string_view deed, const kube::Query& query,
+               std::stop_token stop) const;
+
+    kube::Client& client_;
+    std::string name_;
+};
+
+/// True when the Node is cordoned, and not by us.
+bool cordoned_by_others(const Json& node);
+
+}  // namespace kua::node

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/health.hpp"
+
+#include "lib/base/error.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/kube/watch.hpp"
+
+namespace kua::node {
+
+std::optional<std::string> unhealthy(const Json& node, const Expected& expected) {
+    const auto version = kube::kubelet_version(node);
+    if (version != expected.kubelet_version) {
+        return format("the kubelet reports {}, not {}", version.empty() ? "no version" : version,
+                      expected.kubelet_version);
+    }
+    const auto readiness = kube::readiness(node);
+    if (!readiness.ready) {
+        return format("the node is not Ready{}{}", readiness.message.empty() ? "" : ": ",
+                      excerpt(readiness.message, 200));
+    }
+    if (!readiness.heartbeat) {
+        return "the node has not reported yet";
+    }
+    if (expected.last_heartbeat && *readiness.heartbeat == *expected.last_heartbeat) {
+        return "the node has not reported since the restart";
+    }
+    // Heartbeats have whole seconds: one from the second of the restart may be either kubelet's.
+    if (expected.restarted &&
+        *readiness.heartbeat <= std::chrono::floor<std::chrono::seconds>(*expected.restarted)) {
+        return "the node has not reported since the restart";
+    }
+    return std::nullopt;
+}
+
+void wait_healthy(kube::Client& client, const std::string& node, const Expected& expected,
+                  Duration timeout, std::stop_token stop) {
+    std::string missing = "the API did not answer";
+    const auto healthy = kube::wait_for(
+        client, kube::one_node(node), node, timeout,
+        [&](const std::optional<Json>& object) {
+            const auto reason = object ? unhealthy(*object, expected)
+                                       : std::optional<std::string>("the Node object is gone");
+            if (reason) {
+                missing = *reason;
+            }
+            return !reason;
+        },
+        std::move(stop));
+    if (!healthy) {
+        throw Error(ErrorKind::failed,
+                    format("not healthy after {}: {}", to_text(timeout), missing));
+    }
+}
+
+}  // namespace kua::node

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Is the node itself again: Ready, at the version, and reporting since the restart.
+#pragma once
+
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "agent/plan/version.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/kube/client.hpp"
+
+namespace kua::node {
+
+struct Expected {
+    std::string kubelet_version;  ///< `v1.31.4+k3s1`
+    std::optional<WallTime>
+        last_heartbeat;  ///< Seen before the restart: an equal one is the old kubelet's.
+    std::optional<WallTime> restarted;  ///< By this host's clock, which is the kubelet's too.
+};
+
+/// What still keeps a Node from being healthy, in words; absent when it is.
+std::optional<std::string> unhealthy(const Json& node, const Expected& expected);
+
+/// Waits, by watch and through every outage of the API, until the node is healthy. Throws
+/// Error{failed} that says what was missing last when `timeout` passes, Error{stopped}.
+void wait_healthy(kube::Client& client, const std::string& node, const Expected& expected,
+                  Duration timeout, std::stop_token stop);
+
+}  // namespace kua::node

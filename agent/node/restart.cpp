@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/restart.hpp"
+
+#include <optional>
+#include <vector>
+
+#include "lib/base/error.hpp"
+#include "lib/base/format.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::node {
+
+namespace {
+
+constexpr Duration kBusRetry{1'000};
+
+/// `server` or `agent`; k3s takes flags of its own before its command (`k3s --debug server`).
+std::string k3s_command(const systemd::UnitState& state) {
+    for (const auto& argument : state.exec_start) {
+        if (argument == "server" || argument == "agent") {
+            return argument;
+        }
+    }
+    return {};
+}
+
+bool runs_k3s(const systemd::UnitState& state) {
+    return state.load_state == "loaded" && !state.exec_start.empty() &&
+           std::filesystem::path(state.exec_start[0]).filename() == "k3s" &&
+           !k3s_command(state).empty();
+}
+
+std::vector<systemd::UnitState> candidates(systemd::Units& units) {
+    for (const auto* name : {"k3s.service", "k3s-agent.service"}) {
+        const auto state = units.state(name);
+        if (state && state->load_state == "loaded") {
+            return {*state};
+        }
+    }
+    std::vector<systemd::UnitState> found;
+    for (const auto& name : units.services()) {
+        // A template (`k3s@.service`) can't be loaded without an instance.
+        if (name.find("@.") != std::string::npos) {
+            continue;
+        }
+        auto state = units.state(name);
+        if (state && runs_k3s(*state)) {
+            found.push_back(std::move(*state));
+        }
+    }
+    return found;
+}
+
+systemd::UnitState the_unit(systemd::Units& units, const std::string& wanted) {
+    if (!wanted.empty()) {
+        auto state = units.state(wanted);
+        if (!state || state->load_state != "loaded") {
+            throw Error(ErrorKind::invalid, format("k3s.unit: there is no unit {} on this host; "
+                                                   "correct it in the configuration or remove it",
+                                                   wanted));
+        }
+        return std::move(*state);
+    }
+    auto found = candidates(units);
+    if (found.empty()) {
+        throw Error(ErrorKind::invalid,
+                    "no k3s.service, k3s-agent.service or other service that runs k3s on this "
+                    "host; install k3s or set k3s.unit");
+    }
+    if (found.size() > 1) {
+        std::vector<std::string> names;
+        for (const auto& state : found) {
+            names.push_back(state.name);
+        }
+        throw Error(ErrorKind::invalid, format("several services run k3s: {}; name one in k3s.unit",
+                                               join(names, ", ")));
+    }
+    return std::move(found.front());
+}
+
+std::string in_words(const systemd::UnitState& state) {
+    return format("{} is {} ({}), result {}, restarted by systemd {} times", state.name,
+                  state.active_state, state.sub_state, state.result, state.n_restarts);
+}
+
+}  // namespace
+
+K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
+                 const std::filesystem::path& binary) {
+    const auto state = the_unit(units, wanted);
+    K3sUnit unit;
+    unit.name = state.name;
+    unit.is_server = k3s_command(state) == "server";
+    const auto path = !binary.empty() || state.exec_start.empty()
+                          ? binary
+                          : std::filesystem::path(state.exec_start[0]);
+    if (path.empty()) {
+        throw Error(ErrorKind::invalid, format("{} has no ExecStart; set k3s.binary", unit.name));
+    }
+    std::error_code code;
+    unit.binary = std::filesystem::canonical(path, code);
+    if (code) {
+        throw Error(ErrorKind::invalid, format("the k3s binary of {}, {}: {}", unit.name,
+                                               path.string(), code.message()));
+    }
+    return unit;
+}
+
+void restart_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
+                  std::stop_token stop) {
+    const auto end = clock.monotonic() + timeout;
+    const auto remaining = [&] {
+        return std::max(Duration(1), std::chrono::ceil<Duration>(end - clock.monotonic()));
+    };
+    // The bus may be restarted at any moment; both questions may safely be asked again.
+    const auto until_answered = [&](const auto& ask) {
+        while (true) {
+            try {
+                return ask();
+            } catch (const Error& error) {
+                if (error.kind() != ErrorKind::transient) {
+                    throw;
+                }
+                if (clock.monotonic() >= end) {
+                    throw Error(ErrorKind::failed, format("restarting {}: not done after {}: {}",
+                                                          unit, to_text(timeout), error.what()));
+                }
+                log::warning(format("restarting {}: {}; trying again", unit, error.what()),
+                             {{"unit", unit}});
+                if (!clock.wait_for(kBusRetry, stop)) {
+                    throw Error(ErrorKind::stopped, "stopped while restarting " + unit);
+                }
+            }
+        }
+    };
+    const auto job = until_answered([&] { return units.restart(unit, remaining(), stop); });
+    if (!job.done()) {
+        throw Error(ErrorKind::failed,
+                    format("restarting {}: the job ended with \"{}\"", unit, job.result));
+    }
+    const auto state = until_answered([&] { return units.wait_settled(unit, remaining(), stop); });
+    if (state.active_state != "active") {
+        throw Error(ErrorKind::failed, "after the restart " + in_words(state));
+    }
+}
+
+std::string unit_in_words(systemd::Units& units, const std::string& unit) {
+    try {
+        const auto state = units.state(unit);
+        return state ? in_words(*state) : unit + " is gone";
+    } catch (const Error& error) {
+        return format("the state of {} is not known: {}", unit, error.what());
+    }
+}
+
+}  // namespace kua::node

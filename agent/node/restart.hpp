@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which unit runs k3s on this host, and its restart with an outcome.
+#pragma once
+
+#include <filesystem>
+#include <stop_token>
+#include <string>
+
+#include "lib/base/clock.hpp"
+#include "lib/systemd/units.hpp"
+
+namespace kua::node {
+
+/// The k3s service of this host.
+struct K3sUnit {
+    std::string name;              ///< `k3s.service`
+    std::filesystem::path binary;  ///< argv[0] of its ExecStart, symbolic links resolved.
+    bool is_server = false;        ///< It runs `k3s server`.
+};
+
+/// Finds it: `wanted` when the configuration names one; else `k3s.service`, `k3s-agent.service`,
+/// else the one service whose ExecStart runs a program called k3s with `server` or `agent`. Throws
+/// Error{invalid} that says what was looked for when there is none or more than one, or its binary
+/// is missing; Error{transient} when systemd can't be asked.
+K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
+                 const std::filesystem::path& binary);
+
+/// Restarts the unit and waits until it is active. Throws Error{failed} that names the job's result
+/// or the unit's state when it is not within `timeout`, Error{transient} when systemd can't be
+/// asked for that long, Error{stopped}. Safe to repeat.
+void restart_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
+                  std::stop_token stop);
+
+/// A unit's state in words, for a message about what did not come up: `k3s.service is activating
+/// (auto-restart), result exit-code, restarted by systemd 3 times`. Never throws: what can't be
+/// asked is said.
+std::string unit_in_words(systemd::Units& units, const std::string& unit);
+
+}  // namespace kua::node

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/release/sandbox.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <fstream>
+#include <string_view>
+
+#include "lib/base/error.hpp"
+#include "lib/base/format.hpp"
+#include "lib/fs/files.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::release {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kMostOutput = 64U << 10U;
+constexpr auto kSystemdRun = "/usr/bin/systemd-run";
+constexpr auto kSystemctl = "/usr/bin/systemctl";
+/// How long systemd may take to make the unit, and to clear it away.
+constexpr Duration kUnitTimeout{30'000};
+/// What systemd says when it could not execute a program (EXIT_EXEC); the program may say it too.
+constexpr int kNotExecuted = 203;
+
+/// Known to systemd 239 (Enterprise Linux 8), all of them: systemd-run refuses a property that it
+/// doesn't know, unlike a unit file.
+constexpr std::array<std::string_view, 32> kProperties{
+    // A user that exists as long as the unit. Implies a private /tmp and /var/tmp, which are
+    // removed with the unit, and that everything else is read-only; said again for the reader.
+    "DynamicUser=yes",
+    "PrivateTmp=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateDevices=yes",
+    // PrivateDevices keeps them, and everybody may write there.
+    "InaccessiblePaths=-/dev/shm -/dev/mqueue",
+    // `strict` leaves file systems of their own below /run writable: /run/lock, users' folders.
+    "ReadOnlyPaths=-/run -/run/lock -/run/user",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectControlGroups=yes",
+    // No interface but its own loopback; and no socket of the host's, which lie in the file system.
+    // Netlink alone is harmless there. `none` is known since 249 only.
+    "PrivateNetwork=yes",
+    "RestrictAddressFamilies=AF_NETLINK",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallErrorNumber=EPERM",
+    "KeyringMode=private",
+    "UMask=0077",
+    // k3s unpacks some 300 MB to run kubectl, where /tmp may be memory; Go starts a thread for each
+    // CPU and more.
+    "MemoryMax=1G",
+    "TasksMax=512",
+    "LimitFSIZE=512M",
+    "LimitCORE=0",
+    "LimitNOFILE=1024",
+    "OOMScoreAdjust=500",
+    "WorkingDirectory=/tmp",
+    // At its end the whole control group is killed, also what ignores SIGTERM.
+    "KillSignal=SIGKILL",
+    "TimeoutStopSec=5",
+};
+
+bool exists(const std::filesystem::path& path) {
+    std::error_code code;
+    return std::filesystem::exists(path, code);
+}
+
+/// sd_booted(3).
+bool has_systemd() {
+    return ::geteuid() == 0 && exists("/run/systemd/system") && exists(kSystemdRun) &&
+           exists(kSystemctl);
+}
+
+bool selinux_enforces() {
+    std::ifstream file("/sys/fs/selinux/enforce");
+    return file.get() == '1';
+}
+
+/// The unit has folders of its own there.
+bool is_hidden_from_units(const std::filesystem::path& program) {
+    for (const std::string_view folder : {"/tmp/", "/var/tmp/", "/home/", "/root/", "/run/user/"}) {
+        if (program.string().starts_with(folder)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// A transient unit, gone with all its processes when this goes.
+class Unit {
+  public:
+    Unit()
+        : name_(format("k3s-upgrade-agent-trial-{}-{}.service", ::getpid(),
+                       std::chrono::steady_clock::now().time_since_epoch().count())) {}
+    Unit(const Unit&) = delete;
+    Unit& operator=(const Unit&) = delete;
+    ~Unit() {
+        if (!ended_) {
+            end();
+        }
+    }
+
+    fs::Finished run(const Trial& trial, const std::stop_token& stop) {
+        fs::Command command;
+        command.program = kSystemdRun;
+        command.arguments = {"--quiet",           "--pipe",         "--wait", "--collect",
+                             "--no-ask-password", "--unit=" + name_};
+        command.arguments.emplace_back(
+            "--description=A release of k3s tells k3s-upgrade-agent its version");
+        for (const auto property : kProperties) {
+            command.arguments.push_back(format("--property={}", property));
+        }
+        // Only should we die: our own clock is the one that counts.
+        command.arguments.push_back(
+            format("--property=RuntimeMaxSec={}",
+                   std::chrono::ceil<std::chrono::seconds>(trial.timeout + kUnitTimeout).count()));
+        command.arguments.insert(command.arguments.end(),
+                                 {"--setenv=HOME=/tmp", "--setenv=TMPDIR=/tmp", "--setenv=LC_ALL=C",
+                                  "--", trial.program.string()});
+        command.arguments.insert(command.arguments.end(), trial.arguments.begin(),
+                                 trial.arguments.end());
+        command.timeout = trial.timeout;
+        command.most_output = kMostOutput;
+        auto finished = fs::run(command, stop);
+        // systemd-run waits until the unit is gone; what was killed did not wait.
+        ended_ = !finished.timed_out && finished.signal == 0;
+        return finished;
+    }
+
+  private:
+    void end() noexcept {
+        try {
+            fs::Command command;
+            command.program = kSystemctl;
+            command.arguments = {"--quiet", "--no-ask-password", "stop", name_};
+            command.timeout = kUnitTimeout;
+            const auto finished = fs::run(command);
+            // 5: it was never made, or is gone already.
+            if (!finished.succeeded() && finished.exit_code != 5) {
+                log::warning(format("stopping {}: {}; systemd ends it by itself soon", name_,
+                                    excerpt(finished.errors, 200)));
+            }
+        } catch (const std::exception& error) {
+            log::warning(format("stopping {}: {}", name_, error.what()));
+        }
+    }
+
+    std::string name_;
+    bool ended_ = false;
+};
+
+/// Whether systemd can run a known program so; logged when it can't. The exit status of systemd-run
+/// alone could be the tried program's own.
+bool unit_works(const std::stop_token& stop) {
+    const auto finished = Unit().run({"/bin/true", {}, kUnitTimeout}, stop);
+    if (!finished.succeeded()) {
+        log::warning(format(
+            "systemd can't run a release of k3s in a sandbox ({}); it runs as nobody instead",
+            finished.timed_out ? "it does not answer" : excerpt(trim(finished.errors), 200)));
+    }
+    return finished.succeeded();
+}
+
+/// A folder of nobody's, removed with all that is in it when it goes.
+class Scratch {
+  public:
+    Scratch() {
+        std::string pattern =
+            (std::filesystem::temp_directory_path() / "k3s-upgrade-agent-XXXXXX").string();
+        if (::mkdtemp(pattern.data()) == nullptr) {
+            throw Error(ErrorKind::failed,
+                        format("making a folder {}: {}", pattern, errno_text(errno)));
+        }
+        path_ = pattern;
+        if (::geteuid() == 0 && ::chown(path_.c_str(), kNobody, kNobody) != 0) {
+            const int number = errno;
+            ::rmdir(path_.c_str());
+            throw Error(ErrorKind::failed,
+                        format("giving {} to nobody: {}", path_.string(), errno_text(number)));
+        }
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() {
+        std::error_code code;
+        std::filesystem::remove_all(path_, code);
+    }
+    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+  private:
+    static constexpr unsigned kNobody = 65534;
+    std::filesystem::path path_;
+};
+
+}  // namespace
+
+fs::Finished run_in_sandbox(const Trial& trial, std::stop_token stop) {
+    if (!has_systemd() || is_hidden_from_units(trial.program) || !unit_works(stop)) {
+        return run_as_nobody(trial, std::move(stop));
+    }
+    auto finished = Unit().run(trial, stop);
+    // SELinux's policy may let a domain of ours, and not systemd's own, run what lies in /var/lib.
+    if (finished.exit_code == kNotExecuted && finished.signal == 0 && !finished.timed_out &&
+        selinux_enforces()) {
+        log::warning(
+            format("systemd can't execute {} in a sandbox, perhaps because of its SELinux "
+                   "label; it runs as nobody instead",
+                   trial.program.string()));
+        return run_as_nobody(trial, std::move(stop));
+    }
+    return finished;
+}
+
+fs::Finished run_as_nobody(const Trial& trial, std::stop_token stop) {
+    const Scratch scratch;
+    fs::Command command;
+    command.program = trial.program;
+    command.arguments = trial.arguments;
+    command.environment.push_back("HOME=" + scratch.path().string());
+    command.environment.push_back("TMPDIR=" + scratch.path().string());
+    command.folder = scratch.path();
+    command.timeout = trial.timeout;
+    command.most_output = kMostOutput;
+    command.unprivileged = true;
+    return fs::run(command, std::move(stop));
+}
+
+}  // namespace kua::release

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node loop's road from a Plan that wants this node to its upgrade: the window, the checks, the
+// release, the slot.
+#include <algorithm>
+
+#include "agent/node/cordon.hpp"
+#include "agent/release/images.hpp"
+#include "agent/release/install.hpp"
+#include "agent/upgrade/node_loop.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+constexpr Duration kLongSleep{3'600'000};
+constexpr Duration kVersionAgain{45'000};
+constexpr int kPercentALine = 10;
+/// A free slot is not kept waiting for checks that were passed a moment ago. What changes within a
+/// minute is found by the drain, or by nobody.
+constexpr std::chrono::minutes kChecksHold{1};
+
+/// The status follows what the holders do; the log says once that this node waits.
+Standing waiting_for_slot(const lock::Choice& choice) {
+    return {false, "Waiting", "for a slot: " + choice.why_not, choice.again.value_or(kLongSleep),
+            "for a slot"};
+}
+
+release::Wanted wanted_of(const Candidate& candidate) {
+    return {candidate.version, candidate.plan.image};
+}
+
+std::map<std::string, std::string> labels_for(const Candidate& candidate) {
+    auto labels = plan::complete_labels(candidate.plan, candidate.latest, candidate.hash);
+    labels[plan::label_of(candidate.plan.name)] = candidate.hash;
+    return labels;
+}
+
+}  // namespace
+
+std::optional<Standing> NodeLoop::outside_window(const Candidate& candidate) const {
+    const auto& window = candidate.plan.window;
+    const auto now = tools_.clock.wall();
+    if (!window || window->contains(now)) {
+        return std::nullopt;
+    }
+    const auto opens = window->next_opening(now);
+    return Standing{
+        false, "Waiting",
+        opens
+            ? format("for spec.window ({}), which opens at {}", window->text(), to_rfc3339(*opens))
+            : format("for spec.window ({}), which never opens", window->text()),
+        // The time of day may be set meanwhile: an hour is the longest that is not looked at it.
+        opens ? std::clamp(std::chrono::ceil<Duration>(*opens - now), Duration(1'000), kLongSleep)
+              : kLongSleep};
+}
+
+std::optional<Standing> NodeLoop::wait_for_slot(const Candidate& candidate, const lock::Lock& lock,
+                                                const std::stop_token& stop) {
+    const auto ready = ready_.find(candidate.key());
+    if (ready == ready_.end()) {
+        return std::nullopt;
+    }
+    Standing standing{false, "Waiting", {}, {}, "for a slot"};
+    const auto choice = tools_.slots.look(lock, ready->second.request);
+    if (choice.take) {
+        const auto nodes = lock.coordinator ? lock.coordinator->nodes : 0;
+        standing.again = turns_.wait(ready->second.request, nodes, tools_.clock.monotonic());
+        if (standing.again == Duration::zero()) {
+            return std::nullopt;
+        }
+        standing.reason = "for its turn";
+    } else {
+        turns_.none_free(candidate.plan.name);
+        if (choice.stuck) {
+            // Nothing that a node does in the lock will end this: somebody has to look, and then
+            // the checks have to.
+            ready_.erase(ready);
+            throw Error(ErrorKind::failed, choice.why_not);
+        }
+        standing = waiting_for_slot(choice);
+    }
+    const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
+    if (own != lock.slots.end() && own->second.phase == lock::kBlocked) {
+        tools_.slots.give_back_seen(own->second, stop);  // What it says is over.
+    }
+    return standing;
+}
+
+bool NodeLoop::is_staged(const Candidate& candidate) const {
+    return staged_ && staged_->first.version == candidate.version &&
+           staged_->first.image == candidate.plan.image &&
+           std::filesystem::exists(staged_->second.path);
+}
+
+std::optional<Standing> NodeLoop::go_at_once(const Candidate& candidate,
+                                             const std::stop_token& stop) {
+    const auto ready = ready_.find(candidate.key());
+    // An etcd member looks at the others each time.
+    const bool good = ready != ready_.end() && !ready->second.request.etcd &&
+                      tools_.clock.monotonic() - ready->second.checked < kChecksHold &&
+                      (is_staged(candidate) || settings_.prefetch == Prefetch::never);
+    if (!good) {
+        return std::nullopt;
+    }
+    const auto site = ready->second.site;
+    return go(candidate, site, stop);
+}
+
+Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, const Plans& plans,
+                           const std::stop_token& stop) {
+    const auto rival = tools_.rival.look(stop);
+    if (rival.state != lock::Sighting::State::absent) {
+        return {false, "Waiting", rival.said, rival.again, "for system-upgrade-controller"};
+    }
+    // Decided on what is true now, not on what the watches had heard: after a restart of k3s they
+    // may be behind.
+    const node::OwnNode own_node(tools_.api, settings_.node);
+    Site site;
+    site.node = own_node.read(stop);
+    if (plan::applied(candidate.plan, kube::labels_of(site.node), candidate.hash)) {
+        return {false, "Waiting", "for the node's label to be seen"};
+    }
+    site.unit = node::find_k3s(tools_.units, settings_.unit, settings_.binary);
+    tools_.report.update([&](node::Status& status) { status.unit = site.unit.name; });
+    const auto from = plan::parse_version(kube::kubelet_version(site.node));
+    if (!from) {
+        return {false, "Waiting",
+                format("the kubelet reports version \"{}\"", kube::kubelet_version(site.node)),
+                kVersionAgain};
+    }
+    site.from = *from;
+    const auto closed = outside_window(candidate);
+    if (closed && *from == candidate.version) {
+        return *closed;  // There may be nothing to fetch, and what there is to do has to wait.
+    }
+    if (*from == candidate.version && same_release(candidate, site.unit, stop)) {
+        const auto labels = labels_for(candidate);
+        own_node.label({labels.begin(), labels.end()}, stop);
+        log::info(format("{} is what the node runs already; labelled", candidate.version.text()),
+                  {{"plan", candidate.plan.name}, {"version", candidate.version.text()}});
+        return {false, "Waiting", "for the node's label to be seen"};
+    }
+    if (auto standing = checks_.before_fetch(candidate, plans, site, stop)) {
+        return *standing;
+    }
+    if (settings_.prefetch != Prefetch::never) {
+        if (auto standing = wait_to_fetch(candidate)) {
+            return *standing;
+        }
+        Checks::of_release(candidate, site, stage(candidate, site.unit, nullptr, stop),
+                           staging_.inspector(), settings_.images, stop);
+    }
+    // Fetching takes minutes: the window may have closed meanwhile, or was not open yet.
+    if (auto standing = outside_window(candidate)) {
+        return *standing;
+    }
+    auto request = checks_.request(candidate, site, stop);
+    ready_.insert_or_assign(candidate.key(),
+                            Ready{site, std::move(request), tools_.clock.monotonic()});
+    if (auto standing = wait_for_slot(candidate, lock, stop)) {
+        return *standing;
+    }
+    return go(candidate, site, stop);
+}
+
+std::optional<Standing> NodeLoop::wait_to_fetch(const Candidate& candidate) {
+    if (settings_.jitter == Duration::zero() || is_staged(candidate) ||
+        staging_.has(candidate.version)) {
+        return std::nullopt;
+    }
+    const auto now = tools_.clock.monotonic();
+    const auto [begins, fresh] = fetch_begins_.try_emplace(candidate.key(), now);
+    if (fresh) {
+        begins->second += random_below(settings_.jitter);
+    }
+    if (begins->second <= now) {
+        return std::nullopt;
+    }
+    const auto left = std::chrono::ceil<Duration>(begins->second - now);
+    return Standing{false, "Waiting",
+                    format("to fetch {} at {} (download.jitter)", candidate.version.text(),
+                           to_rfc3339(tools_.clock.wall() + left)),
+                    left, "to fetch"};
+}
+
+release::Destinations NodeLoop::destinations(const node::K3sUnit& unit) const {
+    return {unit.binary.parent_path(), settings_.images};
+}
+
+bool NodeLoop::same_release(const Candidate& candidate, const node::K3sUnit& unit,
+                            const std::stop_token& stop) {
+    try {
+        return staging_.is_release(wanted_of(candidate), unit.binary, destinations(unit), stop);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        // The node runs the version; that its release can't be had now is no reason to hold the
+        // Plan up.
+        log::info(format("taking the installed {} for the release: {}", candidate.version.text(),
+                         error.what()),
+                  {{"plan", candidate.plan.name}});
+        return true;
+    }
+}
+
+const release::Staged& NodeLoop::stage(const Candidate& candidate, const node::K3sUnit& unit,
+                                       const Holding* holding, const std::stop_token& stop) {
+    if (is_staged(candidate)) {
+        return staged_->second;
+    }
+    const log::Fields fields = {{"plan", candidate.plan.name},
+                                {"version", candidate.version.text()}};
+    const auto show = [&](std::optional<int> percent, const std::string& message) {
+        tools_.report.update([&](node::Status& status) {
+            status.phase = "Fetching";
+            status.plan = candidate.plan.name;
+            status.target = candidate.version.text();
+            status.percent = percent;
+            status.message = message;
+        });
+        if (holding != nullptr) {
+            holding->slot.show("Fetching", message);
+        }
+    };
+    log::info(format("fetching {}", candidate.version.text()), fields);
+    said_.clear();
+    show(0, {});
+    staged_.reset();
+    int last = 0;
+    auto staged = staging_.stage(
+        wanted_of(candidate), destinations(unit),
+        [&](std::uint64_t done, std::optional<std::uint64_t> total) {
+            if (holding != nullptr) {
+                holding->slot.ensure_held();
+                if (tools_.clock.monotonic() >= holding->give_up) {
+                    throw Error(ErrorKind::failed,
+                                "not fetched within the deadline (spec.jobActiveDeadlineSecs)");
+                }
+            }
+            if (!total || *total == 0) {
+                return;
+            }
+            const auto percent = static_cast<int>(done * 100 / *total);
+            if (percent == last) {
+                return;
+            }
+            const auto text = format("{} of {}", human_bytes(done), human_bytes(*total));
+            if (percent / kPercentALine > last / kPercentALine) {
+                log::info(format("fetching {}: {} % ({})", candidate.version.text(), percent, text),
+                          fields);
+            }
+            last = percent;
+            show(percent, text);
+        },
+        stop);
+    show(std::nullopt, {});
+    staging_.clean(candidate.version);
+    staged_.emplace(wanted_of(candidate), std::move(staged));
+    return staged_->second;
+}
+
+Standing NodeLoop::go(const Candidate& candidate, const Site& site, const std::stop_token& stop) {
+    const auto& plan = candidate.plan;
+    if (auto standing = outside_window(candidate)) {
+        return *standing;
+    }
+    const auto choice =
+        tools_.slots.take(ready_.at(candidate.key()).request, candidate.version.text(), stop);
+    if (!choice.take) {
+        return waiting_for_slot(choice);
+    }
+    ready_.erase(candidate.key());
+    turns_.none_free(plan.name);
+    log::info(format("took a slot for {}", candidate.version.text()),
+              {{"plan", plan.name}, {"version", candidate.version.text()}});
+    auto since = choice.decided;
+    if (!is_staged(candidate)) {
+        since = fetch_with_slot(candidate, site, choice.decided, stop);
+    }
+    auto record = record_of(candidate, site, staged_->second);
+    said_.clear();
+    Upgrade upgrade(tools_, limits_of(candidate), settings_.node, std::move(record), plan.drain,
+                    since, [this, &candidate] { return unwanted(candidate); });
+    const auto outcome = upgrade.run(stop);
+    if (outcome.ending == Ending::undone && !unwanted(candidate)) {
+        throw Error(ErrorKind::failed, outcome.reason);
+    }
+    if (outcome.ending == Ending::succeeded) {
+        staged_.reset();
+        staging_.clean();
+        retries_.clear();
+    }
+    return {true, {}, {}};
+}
+
+Limits NodeLoop::limits_of(const Candidate& candidate) const {
+    auto limits = settings_.limits;
+    if (const auto deadline = candidate.plan.deadline) {
+        // SUC: zero is no deadline; a day is longer than any upgrade, and shorter than forgetting
+        // it.
+        limits.deadline = *deadline > Duration::zero() ? *deadline : std::chrono::hours(24);
+    }
+    return limits;
+}
+
+Monotonic NodeLoop::fetch_with_slot(const Candidate& candidate, const Site& site, Monotonic since,
+                                    const std::stop_token& stop) {
+    try {
+        lock::HeldSlot slot(tools_.slots, tools_.clock, candidate.plan.name, candidate.hash,
+                            candidate.version.text(), since);
+        const Holding holding{slot, since + limits_of(candidate).deadline};
+        Checks::of_release(candidate, site, stage(candidate, site.unit, &holding, stop),
+                           staging_.inspector(), settings_.images, stop);
+        return slot.since();
+    } catch (const Error&) {
+        tools_.slots.give_back(candidate.plan.name, stop);
+        throw;
+    }
+}
+
+node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
+                                 const release::Staged& staged) const {
+    const auto& plan = candidate.plan;
+    const auto places = release::places(site.unit.binary);
+    node::Record record;
+    record.plan = plan.name;
+    record.plan_uid = plan.uid;
+    record.hash = candidate.hash;
+    record.version = candidate.version.text();
+    record.from_version = site.from.text();
+    record.cordon = plan.cordon || plan.drain;
+    record.unit = site.unit.name;
+    record.binary = places.binary;
+    record.next = places.next;
+    record.previous = places.previous;
+    record.staged = staged.path;
+    record.sha256 = staged.sha256;
+    if (staged.images) {
+        record.staged_images = staged.images->path;
+        record.images_sha256 = staged.images->sha256;
+        record.images =
+            release::images_path(settings_.images, staged.images->name, candidate.version);
+        record.images_were_there = release::has_images(record.images, record.images_sha256);
+    }
+    record.labels = labels_for(candidate);
+    record.delay = plan.post_complete_delay;
+    return record;
+}
+
+std::optional<std::string> NodeLoop::unwanted(const Candidate& candidate) const {
+    const auto plans = view_.plans.snapshot();
+    const auto node = view_.node.get(settings_.node);
+    if (plans.problem || !plans.synced || !node) {
+        return std::nullopt;
+    }
+    const auto now = read_plans(plans);
+    if (!now.contains(candidate.plan.name)) {
+        return format("the Plan {} was deleted", candidate.plan.name);
+    }
+    const auto wanted = candidates(now, kube::labels_of(*node));
+    if (std::any_of(wanted.begin(), wanted.end(),
+                    [&](const Candidate& each) { return each.key() == candidate.key(); })) {
+        return std::nullopt;
+    }
+    return format("the Plan {} no longer wants this", candidate.plan.name);
+}
+
+}  // namespace kua::upgrade

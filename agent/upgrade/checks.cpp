@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/upgrade/checks.hpp"
+
+#include "agent/lock/turns.hpp"
+#include "agent/node/cordon.hpp"
+#include "agent/node/drain.hpp"
+#include "agent/release/images.hpp"
+#include "agent/release/install.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+/// How often the servers' versions are read while a `prepare` waits and nothing is heard: the wait
+/// itself is woken by the other Plan's status.
+constexpr Duration kServersAgain{45'000};
+constexpr std::chrono::minutes kAnswerHolds{10};
+constexpr auto kControlPlane = "node-role.kubernetes.io/control-plane=true";
+constexpr auto kEtcd = "node-role.kubernetes.io/etcd";
+
+}  // namespace
+
+std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const Plans& plans,
+                                             const Site& site, const std::stop_token& stop) {
+    const auto& plan = candidate.plan;
+    if (plan.version.empty() && candidate.version < site.from) {
+        return Standing{false, "Waiting",
+                        format("holding {}: the channel names {}, which is older", site.from.text(),
+                               candidate.version.text())};
+    }
+    if (auto standing = wait_for_servers(candidate, plans, stop)) {
+        return standing;
+    }
+    const auto control_plane =
+        site.unit.is_server ? std::vector<plan::ServerVersion>() : servers(candidate.key(), stop);
+    if (const auto reason = plan::refusal(
+            plan, {site.from, candidate.version, site.unit.is_server, control_plane})) {
+        throw Error(ErrorKind::invalid, *reason);
+    }
+    ask_channel(candidate, stop);
+    try_labels(candidate, stop);
+    if (plan.drain) {
+        const auto selection = node::Drain(tools_.api, tools_.clock, node_).plan(*plan.drain, stop);
+        if (!selection.refused.empty()) {
+            throw Error(ErrorKind::invalid,
+                        "the node can't be drained: " + join(selection.refused, "; "));
+        }
+    }
+    return std::nullopt;
+}
+
+void Checks::of_release(const Candidate& candidate, const Site& site, const release::Staged& staged,
+                        const release::Inspector& inspector,
+                        const std::filesystem::path& images_folder, const std::stop_token& stop) {
+    if (site.from == candidate.version) {
+        const auto reason = plan::older_build(inspector.build_date(site.unit.binary, stop),
+                                              inspector.build_date(staged.path, stop));
+        if (reason) {
+            throw Error(ErrorKind::invalid, *reason);
+        }
+    }
+    const auto size = std::filesystem::file_size(staged.path);
+    if (const auto reason = release::why_not(release::places(site.unit.binary), size);
+        !reason.empty()) {
+        throw Error(ErrorKind::invalid, reason);
+    }
+    if (staged.images) {
+        const auto images = std::filesystem::file_size(staged.images->path);
+        if (const auto reason = release::why_not_images(images_folder, images); !reason.empty()) {
+            throw Error(ErrorKind::invalid, reason);
+        }
+    }
+}
+
+lock::Request Checks::request(const Candidate& candidate, const Site& site,
+                              const std::stop_token& stop) const {
+    lock::Request request;
+    request.plan = candidate.plan.name;
+    request.node = node_;
+    request.hash = candidate.hash;
+    request.concurrency = candidate.plan.concurrency;
+    request.exclusive = candidate.plan.exclusive;
+    request.server = site.unit.is_server || kube::is_control_plane(site.node);
+    const auto labels = kube::labels_of(site.node);
+    const auto etcd = labels.find(kEtcd);
+    request.etcd = etcd != labels.end() && etcd->second == "true";
+    request.rank = lock::rank_of(kube::uid_of(site.node), candidate.plan.uid, candidate.hash);
+    if (request.etcd) {
+        const auto list = list_nodes(format("{}=true", kEtcd), stop);
+        if (const auto* items = find(list, {"items"})) {
+            for (const auto& node : *items) {
+                request.etcd_members.insert(kube::name_of(node));
+                if (!kube::readiness(node).ready) {
+                    request.etcd_not_ready.insert(kube::name_of(node));
+                }
+            }
+        }
+    }
+    return request;
+}
+
+std::optional<Standing> Checks::wait_for_servers(const Candidate& candidate, const Plans& plans,
+                                                 const std::stop_token& stop) {
+    if (!candidate.plan.prepare_plan) {
+        return std::nullopt;
+    }
+    const auto other = plans.find(*candidate.plan.prepare_plan);
+    if (other == plans.end()) {
+        return Standing{false, "Waiting",
+                        format("for the Plan {} that spec.prepare names: it does not exist",
+                               *candidate.plan.prepare_plan)};
+    }
+    if (!other->second.status_applying.empty()) {
+        return Standing{false, "Waiting",
+                        format("for the Plan {}, which is being applied on {}", other->first,
+                               join(other->second.status_applying, ", "))};
+    }
+    const auto& control_plane = servers(other->second.resource_version, stop);
+    const auto behind = plan::servers_not_at(control_plane, candidate.version);
+    if (!behind.empty()) {
+        return Standing{false, "Waiting",
+                        format("for {} of {} servers ({})", behind.size(), control_plane.size(),
+                               join(behind, ", ")),
+                        kServersAgain};
+    }
+    return std::nullopt;
+}
+
+const std::vector<plan::ServerVersion>& Checks::servers(const std::string& occasion,
+                                                        const std::stop_token& stop) {
+    const auto now = tools_.clock.monotonic();
+    if (occasion == servers_occasion_ && now - servers_listed_ < kServersAgain) {
+        return servers_;
+    }
+    const auto list = list_nodes(kControlPlane, stop);
+    servers_.clear();
+    if (const auto* items = find(list, {"items"})) {
+        for (const auto& node : *items) {
+            servers_.push_back({kube::name_of(node), kube::kubelet_version(node)});
+        }
+    }
+    servers_occasion_ = occasion;
+    servers_listed_ = now;
+    return servers_;
+}
+
+void Checks::ask_channel(const Candidate& candidate, const std::stop_token& stop) {
+    const auto& plan = candidate.plan;
+    if (!plan.version.empty() || !ask_channel_) {
+        return;
+    }
+    ask_at_times("channel " + candidate.key(), [&] {
+        // The status is written by a node: one that was broken into could name any version there.
+        const auto version = with_context(
+            "asking the channel (channel.ask: false in the configuration is for hosts that can't "
+            "reach it)",
+            [&] { return ask_channel_(plan, stop); });
+        if (version != candidate.version) {
+            throw Error(ErrorKind::failed,
+                        format("the Plan's status says {}, but its channel {} says {}",
+                               candidate.version.text(), plan.channel, version.text()));
+        }
+    });
+}
+
+void Checks::try_labels(const Candidate& candidate, const std::stop_token& stop) {
+    const auto labels = plan::complete_labels(candidate.plan, candidate.latest, candidate.hash);
+    if (labels.empty()) {
+        return;
+    }
+    ask_at_times("labels " + candidate.key(), [&] {
+        // NodeRestriction refuses a node some labels of its own: better now than when k3s is
+        // upgraded.
+        with_context("spec.postCompleteLabels", [&] {
+            node::OwnNode(tools_.api, node_).try_label({labels.begin(), labels.end()}, stop);
+        });
+    });
+}
+
+void Checks::ask_at_times(const std::string& question, const std::function<void()>& ask) {
+    const auto now = tools_.clock.monotonic();
+    const auto answered = answered_.find(question);
+    if (answered != answered_.end() && now - answered->second < kAnswerHolds) {
+        return;
+    }
+    ask();
+    answered_.insert_or_assign(question, now);
+}
+
+Json Checks::list_nodes(const std::string& label_selector, const std::stop_token& stop) const {
+    kube::Call call;
+    call.path = kube::all_nodes().path;
+    call.query = {{"labelSelector", label_selector}};
+    return tools_.api.must(call, stop);
+}
+
+}  // namespace kua::upgrade

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is looked at on this node and in the cluster before anything is touched.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agent/lock/lease.hpp"
+#include "agent/node/restart.hpp"
+#include "agent/plan/rules.hpp"
+#include "agent/release/staging.hpp"
+#include "agent/upgrade/candidates.hpp"
+#include "agent/upgrade/standing.hpp"
+#include "agent/upgrade/upgrade.hpp"
+
+namespace kua::upgrade {
+
+/// Asks a Plan's channel for its version; throws what the channel's client throws.
+using AskChannel = std::function<plan::Version(const plan::Plan&, std::stop_token)>;
+
+/// The node as it is, where a Plan would be applied.
+struct Site {
+    Json node;
+    node::K3sUnit unit;
+    plan::Version from;  ///< What the kubelet reports.
+};
+
+/// Used by one thread. What is refused is thrown as Error{invalid}; what has to be waited for is a
+/// Standing.
+class Checks {
+  public:
+    /// `ask_channel` may be empty: then a channel's answer is taken from the Plan's status.
+    Checks(Tools tools, std::string node, AskChannel ask_channel)
+        : tools_(tools), node_(std::move(node)), ask_channel_(std::move(ask_channel)) {}
+
+    /// Whatever needs no release at hand: servers that go first, the version rules, the channel
+    /// itself, the labels for afterwards, pods that can't be evicted. Absent when all is well.
+    std::optional<Standing> before_fetch(const Candidate& candidate, const Plans& plans,
+                                         const Site& site, const std::stop_token& stop);
+
+    /// What needs it: a build older than the installed one, room on the disk.
+    static void of_release(const Candidate& candidate, const Site& site,
+                           const release::Staged& staged, const release::Inspector& inspector,
+                           const std::filesystem::path& images_folder, const std::stop_token& stop);
+
+    /// What the lock is asked for. On an etcd member the others are listed.
+    lock::Request request(const Candidate& candidate, const Site& site,
+                          const std::stop_token& stop) const;
+
+  private:
+    std::optional<Standing> wait_for_servers(const Candidate& candidate, const Plans& plans,
+                                             const std::stop_token& stop);
+    /// The control-plane nodes' versions, listed anew only when `occasion` is another than last
+    /// time or some time has passed: waiting must not turn into polling.
+    const std::vector<plan::ServerVersion>& servers(const std::string& occasion,
+                                                    const std::stop_token& stop);
+    void ask_channel(const Candidate& candidate, const std::stop_token& stop);
+    void try_labels(const Candidate& candidate, const std::stop_token& stop);
+    /// Asks, unless the same was answered well a short while ago: a node that waits for its turn
+    /// need not ask again each time. Throws what `ask` throws, and remembers nothing then.
+    void ask_at_times(const std::string& question, const std::function<void()>& ask);
+    [[nodiscard]] Json list_nodes(const std::string& label_selector,
+                                  const std::stop_token& stop) const;
+
+    Tools tools_;
+    std::string node_;
+    AskChannel ask_channel_;
+    std::vector<plan::ServerVersion> servers_;
+    std::string servers_occasion_;
+    Monotonic servers_listed_;
+    std::map<std::string, Monotonic> answered_;  ///< By question.
+};
+
+}  // namespace kua::upgrade

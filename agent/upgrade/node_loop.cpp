@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/upgrade/node_loop.hpp"
+
+#include <algorithm>
+
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+constexpr Duration kLongSleep{3'600'000};
+constexpr Duration kBetweenTurns{100};
+constexpr Duration kSoon{1'000};
+constexpr Duration kLongestTransient{300'000};
+
+Duration until(Monotonic time, Clock& clock) {
+    return std::max(Duration::zero(), std::chrono::ceil<Duration>(time - clock.monotonic()));
+}
+
+/// While the API server is away, or grants this node nothing, each watch has its own words for it:
+/// one line in the log is enough.
+std::string topic_of(const std::string& problem) {
+    for (const auto* cause : {"is forbidden", "no CRD"}) {
+        if (problem.find(cause) != std::string::npos) {
+            return cause;
+        }
+    }
+    return "the API server is away";
+}
+
+}  // namespace
+
+NodeLoop::NodeLoop(Tools tools, NodeSettings settings, release::Staging& staging,
+                   const lock::View& view, Wakeup& changed)
+    : tools_(tools),
+      settings_(std::move(settings)),
+      staging_(staging),
+      view_(view),
+      changed_(changed),
+      checks_(tools, settings_.node, settings_.ask_channel) {}
+
+void NodeLoop::run(const std::stop_token& stop) {
+    try {
+        recover(stop);
+        while (!stop.stop_requested()) {
+            const auto began = tools_.clock.monotonic();
+            const auto sleep = turn(stop);
+            // The lock changes many times a second in a large rollout; who waits for it need not
+            // look each time.
+            const auto rest =
+                std::chrono::ceil<Duration>(began + kBetweenTurns - tools_.clock.monotonic());
+            if (sleep > kSoon && rest > Duration::zero()) {
+                tools_.clock.wait_for(rest, stop);
+            }
+            changed_.wait(sleep, stop);
+        }
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::stopped) {
+            throw;
+        }
+    }
+}
+
+void NodeLoop::try_again() {
+    try_again_ = true;
+    changed_.ring();
+}
+
+void NodeLoop::recover(const std::stop_token& stop) {
+    auto record = tools_.journal.read();
+    if (!record) {
+        return;
+    }
+    Upgrade upgrade(tools_, settings_.limits, settings_.node, std::move(*record), std::nullopt,
+                    std::nullopt);
+    upgrade.resume(stop);
+}
+
+std::optional<NodeLoop::Blindness> NodeLoop::blind(const std::optional<Json>& node) const {
+    for (const auto* watch : {&view_.node, &view_.plans, &view_.lock}) {
+        if (const auto problem = watch->snapshot().problem) {
+            return Blindness{*problem, topic_of(*problem)};
+        }
+    }
+    if (!view_.plans.snapshot().synced || !view_.node.snapshot().synced ||
+        !view_.lock.snapshot().synced) {
+        return Blindness{"reading the Plans", {}};
+    }
+    if (!node) {
+        return Blindness{
+            format("Node {} does not exist; it appears when k3s has registered it", settings_.node),
+            {}};
+    }
+    if (!view_.lock.get(tools_.slots.settings().config_map)) {
+        return Blindness{lock::missing(tools_.slots.settings()), {}};
+    }
+    return std::nullopt;
+}
+
+Duration NodeLoop::turn(const std::stop_token& stop) {
+    const auto node = view_.node.get(settings_.node);
+    if (const auto reason = blind(node)) {
+        say({false, "Waiting", reason->text, kLongSleep, reason->topic}, nullptr);
+        return kLongSleep;
+    }
+    tools_.report.update(
+        [&](node::Status& status) { status.version = kube::kubelet_version(*node); });
+    // Gone since `blind` looked: the watch rings for that.
+    const auto config_map = view_.lock.get(tools_.slots.settings().config_map);
+    if (!config_map) {
+        return Duration::zero();
+    }
+    const auto lock = lock::read_lock(*config_map);
+    tools_.slots.observe(lock);
+    turns_.see(lock);
+    if (try_again_.exchange(false)) {
+        retries_.clear();
+    }
+    const auto plans = read_plans(view_.plans.snapshot());
+    const auto labels = kube::labels_of(*node);
+    const auto wanted = candidates(plans, labels);
+    try {
+        tidy(wanted, lock, stop);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::warning(format("an old report could not be removed from the lock: {}", error.what()));
+    }
+    if (wanted.empty()) {
+        // What was fetched for a Plan that is gone.
+        staged_.reset();
+        staging_.clean();
+        if (const auto reason = unusable_plan(plans, labels)) {
+            say({false, "Blocked", *reason}, nullptr);
+            return kLongSleep;
+        }
+        say({false, "Idle", plans.empty() ? "no Plans" : "nothing to do"}, nullptr);
+        return kLongSleep;
+    }
+    const auto running = plan::parse_version(kube::kubelet_version(*node));
+    const auto conflict = running ? conflict_of(wanted, *running) : std::nullopt;
+    auto sleep = kLongSleep;
+    std::optional<Standing> first;
+    const Candidate* about = nullptr;
+    for (const auto& candidate : wanted) {
+        auto standing = consider(candidate, conflict, lock, plans, stop);
+        if (standing.done) {
+            return Duration::zero();
+        }
+        sleep = std::min(sleep, standing.again);
+        if (!first) {
+            first = std::move(standing);
+            about = &candidate;
+        }
+    }
+    say(*first, about);
+    return sleep;
+}
+
+void NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
+                    const std::stop_token& stop) {
+    for (const auto& [key, slot] : lock.slots) {
+        if (slot.node != settings_.node) {
+            continue;
+        }
+        // No upgrade is going on here: a slot that is neither a report nor a failure was taken by
+        // an agent that died before its journal knew of it.
+        const bool of_use =
+            (slot.phase == lock::kFailed || slot.phase == lock::kBlocked) &&
+            std::any_of(wanted.begin(), wanted.end(), [&, &own = slot](const Candidate& candidate) {
+                return candidate.plan.name == own.plan && candidate.hash == own.hash;
+            });
+        if (!of_use && tools_.slots.give_back_seen(slot, stop)) {
+            log::info(format("removed this node's \"{}\" from the lock", slot.phase),
+                      {{"plan", slot.plan}});
+        }
+    }
+    const auto is_history = [&](const auto& entry) {
+        return std::none_of(wanted.begin(), wanted.end(), [&](const Candidate& candidate) {
+            return candidate.key() == entry.first;
+        });
+    };
+    std::erase_if(retries_, is_history);
+    std::erase_if(ready_, is_history);
+    std::erase_if(fetch_begins_, is_history);
+}
+
+Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conflict>& conflict,
+                            const lock::Lock& lock, const Plans& plans,
+                            const std::stop_token& stop) {
+    if (candidate.plan.concurrency == 0) {
+        return {false, "Paused", "spec.concurrency is 0"};
+    }
+    const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
+    if (own != lock.slots.end() && own->second.phase == lock::kFailed &&
+        own->second.hash == candidate.hash) {
+        return {false, "Failed", own->second.detail};
+    }
+    const auto closed = outside_window(candidate);
+    if (closed && (settings_.prefetch != Prefetch::always || is_staged(candidate))) {
+        return *closed;
+    }
+    try {
+        if (conflict && conflict->plans.contains(candidate.plan.name)) {
+            return reported(candidate, *conflict, lock, stop);
+        }
+        const auto retry = retries_.find(candidate.key());
+        if (retry != retries_.end() && tools_.clock.monotonic() < retry->second.next) {
+            return {false, retry->second.phase, retry->second.reason,
+                    until(retry->second.next, tools_.clock)};
+        }
+        // Where everything is ready but the slot, the watch's copy of the lock is asked first.
+        if (!closed) {
+            if (auto standing = wait_for_slot(candidate, lock, stop)) {
+                return *standing;
+            }
+            if (auto standing = go_at_once(candidate, stop)) {
+                return *standing;
+            }
+        }
+        return attempt(candidate, lock, plans, stop);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        return blocked(candidate, error, stop);
+    } catch (const std::exception& error) {
+        // std::filesystem, std::bad_alloc, …: no reason to end the loop.
+        return blocked(candidate, Error(ErrorKind::failed, error.what()), stop);
+    }
+}
+
+Standing NodeLoop::reported(const Candidate& candidate, const Conflict& conflict,
+                            const lock::Lock& lock, const std::stop_token& stop) {
+    const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
+    if (own == lock.slots.end() || own->second.detail != conflict.text) {
+        tools_.slots.report(candidate.plan.name, candidate.hash, candidate.version.text(),
+                            lock::kBlocked, conflict.text, stop);
+    }
+    return {false, std::string(lock::kBlocked), conflict.text};
+}
+
+Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
+                           const std::stop_token& stop) {
+    ready_.erase(candidate.key());
+    auto& retry = retries_[candidate.key()];
+    // What trying again may mend is tried more often than what somebody has to change: a release
+    // that is not in order may have to be downloaded to find that out.
+    const auto next = retry.pause.next();
+    const auto pause =
+        error.kind() == ErrorKind::transient ? std::min(next, kLongestTransient) : next;
+    retry.next = tools_.clock.monotonic() + pause;
+    retry.phase = lock::kBlocked;
+    try {
+        tools_.slots.report(candidate.plan.name, candidate.hash, candidate.version.text(),
+                            lock::kBlocked, excerpt(error.what(), 800), stop);
+    } catch (const Error& report) {
+        if (report.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        if (report.kind() == ErrorKind::transient && error.kind() == ErrorKind::transient) {
+            // The API server is away (it restarts with k3s): nothing is wrong with the Plan.
+            retry.phase = "Waiting";
+        } else {
+            log::warning(format("the reason could not be written to the lock: {}", report.what()),
+                         {{"plan", candidate.plan.name}});
+        }
+    }
+    if (retry.phase == lock::kBlocked && retry.reason != error.what()) {
+        log::warning(format("{} is blocked: {}", candidate.version.text(), error.what()),
+                     {{"plan", candidate.plan.name}, {"version", candidate.version.text()}});
+    }
+    retry.reason = error.what();
+    return {false, retry.phase, retry.reason, pause, {}};
+}
+
+void NodeLoop::say(const Standing& standing, const Candidate* candidate) {
+    tools_.report.update([&](node::Status& status) {
+        status.phase = standing.phase;
+        status.plan = candidate != nullptr ? candidate->plan.name : std::string();
+        status.target = candidate != nullptr ? candidate->version.text() : std::string();
+        status.message = standing.reason;
+        status.percent.reset();
+    });
+    const auto topic = standing.phase +
+                       (standing.topic.empty() ? standing.reason : standing.topic) +
+                       (candidate != nullptr ? candidate->key() : std::string());
+    if (topic == said_) {
+        return;
+    }
+    said_ = topic;
+    if (candidate != nullptr && standing.phase == "Blocked") {
+        return;  // `blocked` has said it, as a warning.
+    }
+    log::Fields fields = {{"phase", standing.phase}};
+    if (candidate != nullptr) {
+        fields.emplace_back("plan", candidate->plan.name);
+        fields.emplace_back("version", candidate->version.text());
+    }
+    log::info(standing.phase + ": " + standing.reason, fields);
+}
+
+}  // namespace kua::upgrade

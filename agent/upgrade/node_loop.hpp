@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node role: looks at the Plans and its own Node, decides, and goes the road when it is this
+// node's turn.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agent/lock/turns.hpp"
+#include "agent/lock/view.hpp"
+#include "agent/node/restart.hpp"
+#include "agent/plan/plan.hpp"
+#include "agent/release/staging.hpp"
+#include "agent/upgrade/candidates.hpp"
+#include "agent/upgrade/checks.hpp"
+#include "agent/upgrade/standing.hpp"
+#include "agent/upgrade/upgrade.hpp"
+#include "lib/base/wakeup.hpp"
+
+namespace kua::upgrade {
+
+/// When a release may be fetched that waits for a slot.
+enum class Prefetch {
+    always,     ///< As soon as the Plan wants it.
+    in_window,  ///< As soon as the Plan's window is open.
+    never,      ///< Only with a slot.
+};
+
+struct NodeSettings {
+    std::string node;
+    std::string unit;              ///< Empty: found.
+    std::filesystem::path binary;  ///< Empty: the unit's.
+    Limits limits;
+    AskChannel ask_channel{};        ///< Empty: a channel's answer is taken from the Plan's status.
+    std::filesystem::path images{};  ///< k3s's folder for airgap images.
+    Prefetch prefetch = Prefetch::in_window;
+    Duration jitter{0};  ///< A fetch begins at a random moment within this.
+};
+
+/// Runs in one thread. Plans are gone through by name; one at a time is worked on.
+class NodeLoop {
+  public:
+    NodeLoop(Tools tools, NodeSettings settings, release::Staging& staging, const lock::View& view,
+             Wakeup& changed);
+
+    /// First repairs what the journal tells of, then decides at every change, until `stop`.
+    void run(const std::stop_token& stop);
+
+    /// Something outside the cluster has changed (a bundle appeared): what failed is tried again
+    /// without waiting. May be called by any thread.
+    void try_again();
+
+  private:
+    struct Retry {
+        Backoff pause{Duration(5'000), Duration(900'000)};
+        Monotonic next;
+        std::string phase;
+        std::string reason;
+    };
+
+    void recover(const std::stop_token& stop);
+    Duration turn(const std::stop_token& stop);
+    /// Why nothing can be decided now; absent when everything is known.
+    struct Blindness {
+        std::string text;
+        std::string topic;
+    };
+    std::optional<Blindness> blind(const std::optional<Json>& node) const;
+    void tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
+              const std::stop_token& stop);
+    Standing consider(const Candidate& candidate, const std::optional<Conflict>& conflict,
+                      const lock::Lock& lock, const Plans& plans, const std::stop_token& stop);
+    /// Where all was checked a moment ago and only the slot was missing.
+    std::optional<Standing> go_at_once(const Candidate& candidate, const std::stop_token& stop);
+    Standing attempt(const Candidate& candidate, const lock::Lock& lock, const Plans& plans,
+                     const std::stop_token& stop);
+    Standing blocked(const Candidate& candidate, const Error& error, const std::stop_token& stop);
+    Standing reported(const Candidate& candidate, const Conflict& conflict, const lock::Lock& lock,
+                      const std::stop_token& stop);
+    std::optional<Standing> outside_window(const Candidate& candidate) const;
+    std::optional<Standing> wait_for_slot(const Candidate& candidate, const lock::Lock& lock,
+                                          const std::stop_token& stop);
+    bool same_release(const Candidate& candidate, const node::K3sUnit& unit,
+                      const std::stop_token& stop);
+    [[nodiscard]] release::Destinations destinations(const node::K3sUnit& unit) const;
+    /// Verified in this process already.
+    [[nodiscard]] bool is_staged(const Candidate& candidate) const;
+    /// What download.jitter says, once for each Candidate::key.
+    std::optional<Standing> wait_to_fetch(const Candidate& candidate);
+    /// A slot that is held while it is fetched, and until when.
+    struct Holding {
+        lock::HeldSlot& slot;
+        Monotonic give_up;
+    };
+    /// `holding` is null without a slot.
+    const release::Staged& stage(const Candidate& candidate, const node::K3sUnit& unit,
+                                 const Holding* holding, const std::stop_token& stop);
+    [[nodiscard]] Limits limits_of(const Candidate& candidate) const;
+    Standing go(const Candidate& candidate, const Site& site, const std::stop_token& stop);
+    /// Gives the slot back when it throws; returns since when its lease runs.
+    Monotonic fetch_with_slot(const Candidate& candidate, const Site& site, Monotonic since,
+                              const std::stop_token& stop);
+    [[nodiscard]] node::Record record_of(const Candidate& candidate, const Site& site,
+                                         const release::Staged& staged) const;
+    /// Why the upgrade that has begun for `candidate` is wanted no more; absent while it is, and
+    /// while that is not known.
+    [[nodiscard]] std::optional<std::string> unwanted(const Candidate& candidate) const;
+    void say(const Standing& standing, const Candidate* candidate);
+
+    Tools tools_;
+    NodeSettings settings_;
+    release::Staging& staging_;
+    const lock::View& view_;
+    Wakeup& changed_;
+    std::map<std::string, Retry> retries_;  ///< By Candidate::key.
+    std::atomic<bool> try_again_ = false;
+    std::optional<std::pair<release::Wanted, release::Staged>>
+        staged_;  ///< Verified in this process already.
+    /// What has passed all checks and lacks only its slot.
+    struct Ready {
+        Site site;
+        lock::Request request;
+        Monotonic checked;
+    };
+    std::map<std::string, Ready> ready_;             ///< By Candidate::key.
+    std::map<std::string, Monotonic> fetch_begins_;  ///< By Candidate::key.
+    Checks checks_;
+    lock::Turns turns_;
+    std::string said_;
+};
+
+}  // namespace kua::upgrade

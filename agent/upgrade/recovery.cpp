@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way back of an upgrade: what a restarted agent makes of the journal, undo, and rolling back.
+#include <algorithm>
+
+#include "agent/release/file_hash.hpp"
+#include "agent/upgrade/upgrade.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+constexpr Duration kLookAgain{2'000};
+constexpr std::size_t kMostReason = 500;  // In the lock, where all nodes share a megabyte.
+
+}  // namespace
+
+Outcome Upgrade::resume(const std::stop_token& stop) {
+    log::info(format("going on with the upgrade to {} that was interrupted at \"{}\"",
+                     record_.version, record_.step),
+              {{"plan", record_.plan}, {"version", record_.version}, {"step", record_.step}});
+    const auto ways_back = back();
+    if (std::any_of(ways_back.begin(), ways_back.end(),
+                    [&](const Step& step) { return step.name == record_.step; })) {
+        hold(tools_.clock.monotonic());
+        return roll_back_from(record_.step, stop);
+    }
+    if (record_.step == "prepare" || record_.step == "cordon" || record_.step == "drain" ||
+        record_.step == "undo" || (record_.step == "swap" && !swapped())) {
+        return undo("the agent was restarted", stop);
+    }
+    if (record_.step == "swap" || record_.step == "restart") {
+        return resume_after_swap(stop);
+    }
+    const auto steps = forward();
+    if (std::none_of(steps.begin(), steps.end(),
+                     [&](const Step& step) { return step.name == record_.step; })) {
+        throw Error(ErrorKind::invalid,
+                    format("{}: the step \"{}\" is unknown to this agent; install the one that "
+                           "wrote it",
+                           tools_.journal.path().string(), record_.step));
+    }
+    // What is left takes nothing away; the slot is renewed for those who count.
+    hold(tools_.clock.monotonic());
+    return forward_from(record_.step, stop);
+}
+
+bool Upgrade::swapped() const {
+    try {
+        return !std::filesystem::exists(record_.next) &&
+               release::hash_file(record_.binary) == record_.sha256;
+    } catch (const std::exception& error) {
+        // What can't be read can't be run either: the old one goes back into its place.
+        log::warning(format("looking at the binary: {}", error.what()), {{"plan", record_.plan}});
+        return false;
+    }
+}
+
+Outcome Upgrade::resume_after_swap(const std::stop_token& stop) {
+    const auto patience = tools_.clock.monotonic() + limits_.health;
+    const auto restarted = [this] {
+        record_.restarted = to_rfc3339_micro(tools_.clock.wall());
+        hold(tools_.clock.monotonic());
+    };
+    std::optional<std::optional<WallTime>> first_heartbeat;
+    while (true) {
+        if (!k3s_is_up()) {
+            // Whoever has the slot by now: starting what is down takes nothing away.
+            restarted();
+            return forward_from("restart", stop);
+        }
+        bool answered = true;
+        try {
+            const auto node = own_node_.read(stop);
+            if (record_.version != record_.from_version &&
+                kube::kubelet_version(node) == record_.version) {
+                // Restarted by the one before, or with the host: there is nothing left to undo.
+                restarted();
+                return forward_from("verify", stop);
+            }
+            if (const auto age = fresh_slot_age(stop)) {
+                hold(tools_.clock.monotonic() - *age);
+                return forward_from("restart", stop);
+            }
+            // What the Node shows may be from before the host went down; after a heartbeat it is
+            // what runs.
+            const auto heartbeat = kube::readiness(node).heartbeat;
+            if (first_heartbeat && *first_heartbeat != heartbeat) {
+                break;
+            }
+            first_heartbeat = heartbeat;
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::stopped) {
+                throw;
+            }
+            // While nobody answers k3s runs undisturbed: others may hold slots, and only an answer
+            // can tell.
+            answered = error.kind() != ErrorKind::transient;
+            show("Resuming", error.what());
+        }
+        if (answered && tools_.clock.monotonic() >= patience) {
+            break;
+        }
+        if (!tools_.clock.wait_for(kLookAgain, stop)) {
+            throw Error(ErrorKind::stopped, "stopped while looking what has become of the slot");
+        }
+    }
+    return undo("the agent was away for longer than its slot is kept", stop);
+}
+
+bool Upgrade::k3s_is_up() {
+    try {
+        const auto state = tools_.units.state(record_.unit);
+        return state && state->active_state == "active";
+    } catch (const Error& error) {
+        log::warning(format("looking at {}: {}", record_.unit, error.what()),
+                     {{"plan", record_.plan}});
+        return true;
+    }
+}
+
+std::optional<Duration> Upgrade::fresh_slot_age(const std::stop_token& stop) {
+    const auto lock = tools_.slots.read(stop);
+    const auto own = lock.slots.find(lock::slot_key(record_.plan, node_name_));
+    if (own == lock.slots.end() || own->second.hash != record_.hash || own->second.late) {
+        return std::nullopt;
+    }
+    // This host's own clock wrote it; the monotonic one has begun anew.
+    const auto age = std::chrono::duration_cast<Duration>(tools_.clock.wall() -
+                                                          parse_rfc3339(own->second.renewed));
+    const bool fresh =
+        age >= Duration::zero() && age <= lock::fence_of(tools_.slots.settings().ttl);
+    return fresh ? std::optional(age) : std::nullopt;
+}
+
+Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
+    log::error(format("the upgrade to {} failed at \"{}\": {}", record_.version, record_.step,
+                      error.what()),
+               {{"plan", record_.plan}, {"version", record_.version}, {"step", record_.step}});
+    if (record_.restarted.empty()) {
+        return undo(error.what(), stop);
+    }
+    record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
+    return roll_back_from("restore", stop);
+}
+
+Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
+    going_back_ = true;
+    Outcome outcome{Ending::undone, reason};
+    // What fails must not keep the rest from being put right.
+    const auto attempt = [&](std::string_view deed, const std::function<void()>& act) {
+        try {
+            act();
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::stopped) {
+                throw;
+            }
+            trouble(deed, error, outcome.reason);
+        } catch (const std::exception& error) {
+            trouble(deed, error, outcome.reason);
+        }
+    };
+    const Step step{
+        "undo", "Undoing", false, [&](const std::stop_token& inner) {
+            // k3s was not restarted: whatever lies in its place, the old one is what
+            // runs.
+            if (record_.prepared) {
+                attempt("putting the old binary back", [&] { release::restore(places()); });
+            }
+            attempt("removing the new binary", [&] { release::discard_next(places()); });
+            attempt("uncordoning", [&] { uncordon(inner); });
+            slot_.reset();
+            attempt("giving the slot back", [&] {
+                insist("giving the slot back", std::nullopt, inner,
+                       [&] { tools_.slots.give_back(record_.plan, inner); });
+            });
+        }};
+    perform(step, stop);
+    finish(outcome);
+    return outcome;
+}
+
+void Upgrade::trouble(std::string_view deed, const std::exception& error, std::string& reason) {
+    log::error(format("undoing the upgrade to {}: {}: {}", record_.version, deed, error.what()),
+               {{"plan", record_.plan}, {"version", record_.version}});
+    reason += format("; and while undoing, {}: {}", deed, excerpt(error.what(), kMostReason));
+}
+
+Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& stop) {
+    going_back_ = true;
+    auto steps = back();
+    auto step = std::find_if(steps.begin(), steps.end(),
+                             [&](const Step& each) { return each.name == name; });
+    for (; step != steps.end(); ++step) {
+        try {
+            perform(*step, stop);
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::stopped) {
+                throw;
+            }
+            // The way back has no way back: what remains is to do the rest of it, so that the node
+            // is at least not left cordoned, and to say so.
+            log::error(format("rolling back to {} failed at \"{}\": {}", record_.from_version,
+                              step->name, error.what()),
+                       {{"plan", record_.plan},
+                        {"version", record_.from_version},
+                        {"step", std::string(step->name)}});
+            record_.failure += format("; and while rolling back, {}: {}", step->name,
+                                      excerpt(error.what(), kMostReason));
+        }
+    }
+    Outcome outcome{Ending::failed, record_.failure};
+    finish(outcome);
+    return outcome;
+}
+
+}  // namespace kua::upgrade

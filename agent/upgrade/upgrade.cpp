@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/upgrade/upgrade.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/node/drain.hpp"
+#include "agent/node/health.hpp"
+#include "agent/node/restart.hpp"
+#include "agent/release/images.hpp"
+#include "agent/release/source.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+constexpr Duration kFirstPause{500};
+constexpr Duration kLongestPause{15'000};
+constexpr int kMillis = 1000;
+
+std::optional<WallTime> time_of(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(parse_rfc3339(text));
+}
+
+std::string said_of(Ending ending) {
+    switch (ending) {
+        case Ending::succeeded:
+            return "Succeeded";
+        case Ending::undone:
+            return "Undone";
+        case Ending::failed:
+            return "Failed";
+    }
+    return {};
+}
+
+}  // namespace
+
+Upgrade::Upgrade(Tools tools, Limits limits, std::string node, node::Record record,
+                 std::optional<plan::DrainSpec> drain, std::optional<Monotonic> slot_since,
+                 Unwanted unwanted)
+    : tools_(tools),
+      limits_(limits),
+      node_name_(std::move(node)),
+      own_node_(tools.api, node_name_),
+      record_(std::move(record)),
+      drain_(std::move(drain)),
+      unwanted_(std::move(unwanted)),
+      began_(slot_since.value_or(tools.clock.monotonic())),
+      deadline_(began_ + limits.deadline) {
+    if (slot_since) {
+        hold(*slot_since);
+    }
+    if (record_.started.empty()) {
+        record_.started = to_rfc3339(tools_.clock.wall());
+    }
+}
+
+void Upgrade::hold(Monotonic since) {
+    slot_ = std::make_unique<lock::HeldSlot>(tools_.slots, tools_.clock, record_.plan, record_.hash,
+                                             record_.version, since);
+}
+
+std::vector<Upgrade::Step> Upgrade::forward() {
+    std::vector<Step> steps = {
+        {"prepare", "Preparing", true, [this](const std::stop_token&) { prepare(); }}};
+    if (cordons()) {
+        steps.push_back(
+            {"cordon", "Cordoning", true, [this](const std::stop_token& stop) { cordon(stop); }});
+    }
+    if (drain_) {
+        steps.push_back(
+            {"drain", "Draining", true, [this](const std::stop_token& stop) { drain(stop); }});
+    }
+    std::vector<Step> rest = {
+        {"swap", "Swapping", true,
+         [this](const std::stop_token&) { release::swap(places(), record_.sha256); }},
+        {"restart", "Restarting", true,
+         [this](const std::stop_token& stop) { restart(within_deadline(limits_.restart), stop); }},
+        {"verify", "Verifying", false,
+         [this](const std::stop_token& stop) {
+             verify(record_.version, within_deadline(limits_.health), stop);
+         }},
+        {"uncordon", "Uncordoning", false, [this](const std::stop_token& stop) { uncordon(stop); }},
+        {"delay", "Delaying", false, [this](const std::stop_token& stop) { delay(stop); }},
+        {"label", "Labelling", false,
+         [this](const std::stop_token& stop) {
+             insist("labelling", std::nullopt, stop, [&] {
+                 own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
+             });
+         }},
+        {"release", "Releasing", false,
+         [this](const std::stop_token& stop) {
+             slot_.reset();
+             insist("giving the slot back", std::nullopt, stop,
+                    [&] { tools_.slots.give_back(record_.plan, stop); });
+         }},
+    };
+    if (record_.delay == Duration::zero()) {
+        std::erase_if(rest, [](const Step& step) { return step.name == "delay"; });
+    }
+    steps.insert(steps.end(), rest.begin(), rest.end());
+    return steps;
+}
+
+void Upgrade::prepare() {
+    release::prepare(places(), record_.staged, record_.sha256);
+    record_.prepared = true;
+    if (!record_.images.empty()) {
+        // k3s loads what is there when it starts; until then nobody looks at them.
+        release::install_images(record_.staged_images, record_.images_sha256, record_.images);
+    }
+}
+
+void Upgrade::cordon(const std::stop_token& stop) {
+    insist("cordoning", deadline_, stop, [&] {
+        // Somebody may have cordoned the node while it was fetching.
+        record_.foreign_cordon = node::cordoned_by_others(own_node_.read(stop));
+        if (!record_.foreign_cordon) {
+            own_node_.cordon(record_.plan, stop);
+        }
+    });
+}
+
+bool Upgrade::cordons() const {
+    // A node that somebody else has cordoned is left as it is, now and at the end.
+    return record_.cordon && !record_.foreign_cordon;
+}
+
+std::vector<Upgrade::Step> Upgrade::back() {
+    return {
+        {"restore", "RollingBack", false,
+         [this](const std::stop_token&) { release::restore(places()); }},
+        {"restart-previous", "RollingBack", false,
+         [this](const std::stop_token& stop) { restart(limits_.restart, stop); }},
+        {"verify-previous", "RollingBack", false,
+         [this](const std::stop_token& stop) {
+             verify(record_.from_version, limits_.health, stop);
+         }},
+        {"uncordon-previous", "RollingBack", false,
+         [this](const std::stop_token& stop) { uncordon(stop); }},
+        {"report-failure", "RollingBack", false,
+         [this](const std::stop_token& stop) {
+             slot_.reset();
+             insist("reporting the failure", std::nullopt, stop, [&] {
+                 tools_.slots.report(record_.plan, record_.hash, record_.version, lock::kFailed,
+                                     record_.failure, stop);
+             });
+         }},
+    };
+}
+
+Outcome Upgrade::run(const std::stop_token& stop) { return forward_from({}, stop); }
+
+Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop) {
+    auto steps = forward();
+    auto step = name.empty() ? steps.begin()
+                             : std::find_if(steps.begin(), steps.end(),
+                                            [&](const Step& each) { return each.name == name; });
+    try {
+        for (; step != steps.end(); ++step) {
+            perform(*step, stop);
+        }
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        return recover(error, stop);
+    }
+    Outcome outcome{Ending::succeeded, {}};
+    finish(outcome);
+    return outcome;
+}
+
+void Upgrade::perform(const Step& step, const std::stop_token& stop) {
+    if (stop.stop_requested()) {
+        throw Error(ErrorKind::stopped, "stopped before " + std::string(step.name));
+    }
+    // Once k3s was restarted, the quickest way out is through.
+    if (step.disruptive && record_.restarted.empty()) {
+        ensure_may_go_on();
+    }
+    record_.step = step.name;
+    journal();
+    phase_ = step.phase;
+    show(step.phase, {});
+    log::info(
+        format("{} for {} ({})", step.phase, record_.version, step.name),
+        {{"plan", record_.plan}, {"version", record_.version}, {"step", std::string(step.name)}});
+    const auto start = tools_.clock.monotonic();
+    try {
+        step.act(stop);
+    } catch (const Error&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw Error(ErrorKind::failed, error.what());
+    }
+    const auto took = std::chrono::duration_cast<Duration>(tools_.clock.monotonic() - start);
+    timings_[std::string(step.name)] = static_cast<double>(took.count()) / kMillis;
+}
+
+void Upgrade::journal() {
+    try {
+        tools_.journal.begin(record_);
+    } catch (const Error& error) {
+        if (!going_back_) {
+            throw;
+        }
+        // A full disk must not keep the node from being put right; the older record still leads
+        // back here.
+        log::error(format("the journal could not be written: {}", error.what()),
+                   {{"plan", record_.plan}});
+    }
+}
+
+void Upgrade::drain(const std::stop_token& stop) {
+    node::Drain drain(tools_.api, tools_.clock, node_name_);
+    const auto remaining = std::chrono::ceil<Duration>(deadline_ - tools_.clock.monotonic());
+    drain.run(
+        *drain_, std::max(remaining, Duration(1)),
+        [this](std::size_t left, const std::string& detail) {
+            auto text =
+                left == 0 ? std::string() : format("{} {} left", left, left == 1 ? "pod" : "pods");
+            if (!detail.empty()) {
+                text += ", " + detail;
+            }
+            show("Draining", text);
+            ensure_may_go_on();
+        },
+        stop);
+}
+
+void Upgrade::ensure_may_go_on() const {
+    slot_->ensure_held();
+    if (tools_.clock.monotonic() >= deadline_) {
+        throw Error(ErrorKind::failed, format("not done within {} (spec.jobActiveDeadlineSecs)",
+                                              to_text(limits_.deadline)));
+    }
+    if (const auto reason = unwanted_ ? unwanted_() : std::nullopt) {
+        throw Error(ErrorKind::failed, *reason);
+    }
+}
+
+Duration Upgrade::within_deadline(Duration longest) const {
+    const auto left = std::chrono::ceil<Duration>(deadline_ - tools_.clock.monotonic());
+    return std::clamp(left, std::min(Duration(1'000), longest), longest);
+}
+
+void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
+    try {
+        const auto heartbeat = kube::readiness(own_node_.read(stop)).heartbeat;
+        record_.heartbeat = heartbeat ? to_rfc3339(*heartbeat) : std::string();
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        // On a server whose k3s is down already nobody answers; the version alone must tell then.
+        log::debug(format("the heartbeat before the restart is not known: {}", error.what()));
+    }
+    const auto before = std::exchange(record_.restarted, to_rfc3339_micro(tools_.clock.wall()));
+    try {
+        journal();
+    } catch (const Error&) {
+        record_.restarted = before;  // It was not, and need not be for the way back.
+        throw;
+    }
+    node::restart_unit(tools_.units, tools_.clock, record_.unit, timeout, stop);
+    // k3s writes its certificates anew when it starts.
+    tools_.api.forget_credentials();
+}
+
+void Upgrade::verify(const std::string& version, Duration timeout, const std::stop_token& stop) {
+    node::Expected expected;
+    expected.kubelet_version = version;
+    expected.last_heartbeat = time_of(record_.heartbeat);
+    if (record_.version == record_.from_version) {
+        // Only then can't the version tell the new kubelet's report from the old one's. Not
+        // otherwise: the clock may have been set back.
+        expected.restarted = time_of(record_.restarted);
+    }
+    try {
+        node::wait_healthy(tools_.api, node_name_, expected, timeout, stop);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::failed) {
+            throw;
+        }
+        throw Error(ErrorKind::failed, format("{}; {}", error.what(),
+                                              node::unit_in_words(tools_.units, record_.unit)));
+    }
+}
+
+void Upgrade::uncordon(const std::stop_token& stop) {
+    if (!cordons()) {
+        return;
+    }
+    insist("uncordoning", std::nullopt, stop, [&] {
+        // Without our annotation there is no cordon, or it is somebody else's by now.
+        const auto node = tools_.api.get(kube::node_path(node_name_), stop);
+        if (node && kube::annotations_of(*node).contains(node::kCordonedBy)) {
+            own_node_.uncordon(stop);
+        }
+    });
+}
+
+void Upgrade::delay(const std::stop_token& stop) {
+    // SUC: the node is schedulable again while its Plan waits before it counts as done.
+    const auto now = tools_.clock.wall();
+    if (record_.completed.empty()) {
+        record_.completed = to_rfc3339_micro(now);
+        journal();
+    }
+    const auto passed =
+        std::chrono::duration_cast<Duration>(now - parse_rfc3339(record_.completed));
+    // Whatever the time of day was set to meanwhile.
+    const auto left = std::clamp(record_.delay - passed, Duration::zero(), record_.delay);
+    show("Delaying", format("{} left of spec.postCompleteDelay", to_text(left)));
+    if (!tools_.clock.wait_for(left, stop)) {
+        throw Error(ErrorKind::stopped, "stopped while delaying");
+    }
+}
+
+void Upgrade::finish(const Outcome& outcome) {
+    const auto took = std::chrono::duration_cast<Duration>(tools_.clock.monotonic() - began_);
+    node::LastResult result;
+    result.plan = record_.plan;
+    result.version = record_.version;
+    result.from_version = record_.from_version;
+    result.hash = record_.hash;
+    result.result = said_of(outcome.ending);
+    result.message = outcome.reason;
+    result.finished = to_rfc3339(tools_.clock.wall());
+    result.seconds = static_cast<double>(took.count()) / kMillis;
+    result.timings = timings_;
+    tools_.report.finished(result);
+    try {
+        release::discard_next(places());
+        if (!record_.images.empty()) {
+            tidy_images(outcome);
+        }
+        tools_.journal.end();
+    } catch (const Error& error) {
+        // The next start takes the last step again, which does nothing then.
+        log::error(format("what the upgrade used could not be removed: {}", error.what()),
+                   {{"plan", record_.plan}});
+    }
+    const log::Fields fields = {
+        {"plan", record_.plan}, {"version", record_.version}, {"result", result.result}};
+    switch (outcome.ending) {
+        case Ending::succeeded:
+            log::info(format("upgraded from {} to {} in {}", record_.from_version, record_.version,
+                             to_text(took)),
+                      fields);
+            break;
+        case Ending::undone:
+            log::warning(format("undone, the node is as it was: {}", outcome.reason), fields);
+            break;
+        case Ending::failed:
+            log::error(
+                format(
+                    "failed and rolled back to {}: {}; the slot stays taken until the Plan changes",
+                    record_.from_version, outcome.reason),
+                fields);
+            break;
+    }
+}
+
+void Upgrade::tidy_images(const Outcome& outcome) const {
+    if (outcome.ending == Ending::succeeded) {
+        release::remove_other_images(record_.images, release::host_architecture().images);
+    } else if (!record_.images_were_there) {
+        release::discard_images(record_.images);
+    }
+}
+
+void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
+                     const std::stop_token& stop, const std::function<void()>& act) {
+    Backoff pause(kFirstPause, kLongestPause);
+    while (true) {
+        try {
+            act();
+            return;
+        } catch (const Error& error) {
+            // Where there is no deadline nothing else can be done but to try again: permissions
+            // come back, too.
+            const bool again = error.kind() == ErrorKind::transient ||
+                               (!until && error.kind() != ErrorKind::stopped);
+            if (!again) {
+                throw;
+            }
+            if (until && tools_.clock.monotonic() >= *until) {
+                throw Error(ErrorKind::failed,
+                            format("{}: the deadline has passed: {}", deed, error.what()));
+            }
+            show(phase_, error.what());
+            log::warning(format("{}: {}; trying again", deed, error.what()),
+                         {{"plan", record_.plan}, {"step", record_.step}});
+        }
+        if (!tools_.clock.wait_for(pause.next(), stop)) {
+            throw Error(ErrorKind::stopped, format("stopped while {}", deed));
+        }
+    }
+}
+
+void Upgrade::show(std::string_view phase, const std::string& detail) {
+    if (slot_) {
+        slot_->show(phase, detail);
+    }
+    tools_.report.update([&](node::Status& status) {
+        status.phase = phase;
+        status.plan = record_.plan;
+        status.target = record_.version;
+        status.message = detail;
+        status.percent.reset();
+    });
+}
+
+}  // namespace kua::upgrade

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// One node's upgrade as a list of named steps, journalled before each, and the way back.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agent/lock/rival.hpp"
+#include "agent/lock/slots.hpp"
+#include "agent/node/cordon.hpp"
+#include "agent/node/journal.hpp"
+#include "agent/node/report.hpp"
+#include "agent/plan/plan.hpp"
+#include "agent/release/install.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/base/error.hpp"
+#include "lib/kube/client.hpp"
+#include "lib/systemd/units.hpp"
+
+namespace kua::upgrade {
+
+/// What an upgrade works with; all of it outlives the upgrade.
+struct Tools {
+    kube::Client& api;
+    Clock& clock;
+    systemd::Units& units;
+    lock::Slots& slots;
+    lock::Rival& rival;
+    const node::Journal& journal;
+    node::Report& report;
+};
+
+struct Limits {
+    Duration restart{300'000};
+    Duration health{300'000};
+    /// From the slot until the node is healthy at the new version (without the Plan's
+    /// postCompleteDelay); SUC's default for jobActiveDeadlineSecs.
+    Duration deadline{900'000};
+};
+
+enum class Ending {
+    succeeded,  ///< The node runs the version, is labelled, the slot is given back.
+    undone,     ///< Nothing was changed that stays; the slot is given back; may be tried again.
+    failed,     ///< Rolled back; `phase: Failed` keeps the slot until the Plan changes.
+};
+
+struct Outcome {
+    Ending ending = Ending::succeeded;
+    std::string reason;
+};
+
+/// Why an upgrade that has begun is no longer wanted; absent while it is.
+using Unwanted = std::function<std::optional<std::string>()>;
+
+/// One upgrade, from the files to the release. A step is begun only when the journal holds its
+/// name; every step is safe to repeat.
+class Upgrade {
+  public:
+    /// `record.step` is where `resume` goes on. `slot_since` is Choice::decided of the slot that
+    /// was taken; absent for `resume`, which looks what has become of it. `unwanted` (may be empty)
+    /// is asked until k3s is restarted: a Plan that was changed or deleted by then is undone, later
+    /// it is finished.
+    Upgrade(Tools tools, Limits limits, std::string node, node::Record record,
+            std::optional<plan::DrainSpec> drain, std::optional<Monotonic> slot_since,
+            Unwanted unwanted = {});
+
+    /// Goes all the way, undoing or rolling back what fails. Throws only Error{stopped}: the
+    /// journal says then where the next start has to go on.
+    Outcome run(const std::stop_token& stop);
+
+    /// Goes on after a restart of the agent or the host, from what the journal says: before the
+    /// swap everything is undone, after it finished (or rolled back, where that had begun).
+    Outcome resume(const std::stop_token& stop);
+
+  private:
+    struct Step {
+        std::string_view name;   ///< In the journal.
+        std::string_view phase;  ///< In the lock, the status and the log.
+        bool disruptive;         ///< Wants the slot to be held for certain.
+        std::function<void(const std::stop_token&)> act;
+    };
+
+    std::vector<Step> forward();
+    [[nodiscard]] bool cordons() const;
+    std::vector<Step> back();
+    void perform(const Step& step, const std::stop_token& stop);
+    Outcome forward_from(std::string_view name, const std::stop_token& stop);
+    Outcome recover(const Error& error, const std::stop_token& stop);
+    Outcome undo(const std::string& reason, const std::stop_token& stop);
+    Outcome roll_back_from(std::string_view name, const std::stop_token& stop);
+
+    [[nodiscard]] release::Places places() const {
+        return {record_.binary, record_.next, record_.previous};
+    }
+    /// True when the new binary lies in k3s's place.
+    [[nodiscard]] bool swapped() const;
+    Outcome resume_after_swap(const std::stop_token& stop);
+    /// How long ago this node's slot was renewed, where it can still be relied on.
+    std::optional<Duration> fresh_slot_age(const std::stop_token& stop);
+    [[nodiscard]] bool k3s_is_up();
+    /// Renews the slot from now on; the lease runs since `since`.
+    void hold(Monotonic since);
+    /// Logs what failed on the way back and adds it to `reason`.
+    void trouble(std::string_view deed, const std::exception& error, std::string& reason);
+    void prepare();
+    void cordon(const std::stop_token& stop);
+    void drain(const std::stop_token& stop);
+    void restart(Duration timeout, const std::stop_token& stop);
+    void verify(const std::string& version, Duration timeout, const std::stop_token& stop);
+    void uncordon(const std::stop_token& stop);
+    void delay(const std::stop_token& stop);
+    void ensure_may_go_on() const;
+    /// `longest`, or what is left of the deadline.
+    [[nodiscard]] Duration within_deadline(Duration longest) const;
+    void finish(const Outcome& outcome);
+    /// After a success the previous version's go, otherwise those of this one.
+    void tidy_images(const Outcome& outcome) const;
+    /// Repeats `act` while it throws Error{transient}, with back-off, until it works, fails
+    /// otherwise, or `until`.
+    void insist(std::string_view deed, std::optional<Monotonic> until, const std::stop_token& stop,
+                const std::function<void()>& act);
+    void journal();
+    void show(std::string_view phase, const std::string& detail);
+
+    Tools tools_;
+    Limits limits_;
+    std::string node_name_;
+    node::OwnNode own_node_;
+    node::Record record_;
+    std::optional<plan::DrainSpec> drain_;
+    Unwanted unwanted_;
+    std::unique_ptr<lock::HeldSlot> slot_;
+    Monotonic began_;
+    Monotonic deadline_;
+    std::string phase_;
+    bool going_back_ = false;
+    Json timings_ = Json::object();
+};
+
+}  // namespace kua::upgrade

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kube/client.hpp"
+
+#include <charconv>
+#include <limits>
+#include <utility>
+
+#include "lib/base/format.hpp"
+
+namespace kua::kube {
+
+namespace {
+
+// etcd takes no object above 1.5 MiB by default; a watch's line holds one.
+constexpr std::size_t kMostLine = 16U << 20U;
+
+std::string words(int status) {
+    switch (status) {
+        case 400:
+            return "bad request";
+        case 401:
+            return "unauthorized";
+        case 403:
+            return "forbidden";
+        case 404:
+            return "not found";
+        case 409:
+            return "conflict";
+        case 410:
+            return "gone";
+        case 422:
+            return "unprocessable";
+        case 429:
+            return "too many requests";
+        case 500:
+            return "internal server error";
+        case 502:
+            return "bad gateway";
+        case 503:
+            return "service unavailable";
+        case 504:
+            return "gateway timeout";
+        default:
+            return format("status {}", status);
+    }
+}
+
+http::Request make_request(const Kubeconfig& config, const Call& call) {
+    http::Request request;
+    request.method = call.method;
+    request.url = config.server + call.path;
+    char separator = '?';
+    for (const auto& [name, value] : call.query) {
+        request.url += format("{}{}={}", separator, url_encode(name), url_encode(value));
+        separator = '&';
+    }
+    request.headers.emplace("Accept", "application/json");
+    if (!config.token.empty()) request.headers.emplace("Authorization", "Bearer " + config.token);
+    if (!call.body.is_null()) {
+        request.headers.emplace("Content-Type", call.content_type);
+        request.body = call.body.dump();
+    }
+    request.tls = config.tls;
+    request.timeout = call.timeout;
+    return request;
+}
+
+Answer make_answer(const http::Response& response, std::string_view what) {
+    Answer answer;
+    answer.status = response.status;
+    if (!response.body.empty()) {
+        try {
+            answer.body = parse_json(response.body, what);
+        } catch (const Error&) {
+            if (answer.ok()) throw;
+            // A refusal from before the API's own code: "404 page not found", a load balancer's
+            // HTML.
+            answer.body = Json{{"message", excerpt(response.body, 200)}};
+        }
+    }
+    const std::string after = response.header("Retry-After");
+    int seconds = 0;
+    const auto [end, code] = std::from_chars(after.data(), after.data() + after.size(), seconds);
+    if (code == std::errc() && end == after.data() + after.size() && seconds >= 0) {
+        answer.retry_after = std::chrono::seconds(seconds);
+    }
+    return answer;
+}
+
+// Cuts a stream into lines, each a JSON value.
+class Lines {
+  public:
+    explicit Lines(const std::function<void(const Json&)>& on_line, std::string what)
+        : on_line_(on_line), what_(std::move(what)) {}
+
+    void add(std::string_view data) {
+        for (;;) {
+            const std::size_t end = data.find('\n');
+            if (end == std::string_view::npos) break;
+            if (begun_.empty()) {
+                hand_over(data.substr(0, end));
+            } else {
+                begun_.append(data.substr(0, end));
+                hand_over(begun_);
+                begun_.clear();
+            }
+            data.remove_prefix(end + 1);
+        }
+        if (begun_.size() + data.size() > kMostLine) {
+            throw Error(ErrorKind::invalid,
+                        format("{}: a line is longer than {}", what_, human_bytes(kMostLine)));
+        }
+        begun_.append(data);
+    }
+
+  private:
+    void hand_over(std::string_view line) {
+        line = trim(line);
+        if (!line.empty()) on_line_(parse_json(line, what_));
+    }
+
+    const std::function<void(const Json&)>& on_line_;
+    std::string what_;
+    std::string begun_;
+};
+
+}  // namespace
+
+std::string Answer::message() const {
+    std::string text = string_at(body, {"message"});
+    return text.empty() ? words(status) : excerpt(text, 500);
+}
+
+Client::Client(http::Client& http, std::filesystem::path kubeconfig)
+    : http_(http), path_(std::move(kubeconfig)) {}
+
+std::shared_ptr<const Kubeconfig> Client::credentials() {
+    const std::lock_guard lock(mutex_);
+    if (!config_) config_ = std::make_shared<const Kubeconfig>(read_kubeconfig(path_));
+    return config_;
+}
+
+void Client::forget_credentials() {
+    const std::lock_guard lock(mutex_);
+    config_.reset();
+}
+
+// k3s writes new certificates when it starts, which is also when connections break and are refused.
+template <typename Action>
+auto Client::with_fresh_credentials_after_failure(Action&& action) {
+    try {
+        return action();
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::stopped) forget_credentials();
+        throw;
+    }
+}
+
+Answer Client::call(const Call& call, std::stop_token stop, bool keep_429) {
+    const auto config = credentials();
+    const http::Request request = make_request(*config, call);
+    const http::Response response =
+        with_fresh_credentials_after_failure([&] { return http_.send(request, std::move(stop)); });
+    const std::string what = format("{} {}{}", call.method, config->server, call.path);
+    Answer answer = make_answer(response, what);
+    if (answer.status == 401) {
+        forget_credentials();
+        throw Error(ErrorKind::transient,
+                    format("{}: the API server does not accept the credentials of {} ({})", what,
+                           path_.string(), answer.message()));
+    }
+    if ((answer.status == 429 && !keep_429) || (answer.status >= 500 && answer.status <= 599)) {
+        throw Error(ErrorKind::transient,
+                    format("{}: {} {}", what, answer.status, answer.message()));
+    }
+    return answer;
+}
+
+Json Client::must(const Call& call, std::stop_token stop) {
+    Answer answer = this->call(call, std::move(stop));
+    if (!answer.ok()) throw refusal(answer, format("{} {}", call.method, call.path));
+    return std::move(answer.body);
+}
+
+std::optional<Json> Client::get(const std::string& path, std::stop_token stop) {
+    Call call;
+    call.path = path;
+    Answer answer = this->call(call, std::move(stop));
+    if (answer.status == 404) return std::nullopt;
+    if (!answer.ok()) throw refusal(answer, "GET " + path);
+    return std::move(answer.body);
+}
+
+Answer Client::watch(const std::string& path, const Query& query, Duration idle,
+                     const std::function<void(const Json&)>& on_line, std::stop_token stop,
+                     const std::function<void()>& on_open) {
+    const auto config = credentials();
+    Call call;
+    call.path = path;
+    call.query = query;
+    call.timeout = Duration::zero();
+    http::Request request = make_request(*config, call);
+    request.idle_timeout = idle;
+    request.most_body = std::numeric_limits<std::uint64_t>::max();
+
+    const std::string what = format("watching {}{}", config->server, path);
+    Lines lines(on_line, what);
+    http::Consumer consumer;
+    consumer.on_head = [&](const http::Response& head) {
+        if (head.status != 200) return false;
+        if (on_open) on_open();
+        return true;
+    };
+    consumer.on_data = [&](std::string_view data) { lines.add(data); };
+    const http::Response response = with_fresh_credentials_after_failure(
+        [&] { return http_.stream(request, consumer, std::move(stop)); });
+    Answer answer = make_answer(response, what);
+    if (answer.status == 401) forget_credentials();
+    return answer;
+}
+
+Error refusal(const Answer& answer, std::string_view what) {
+    const int status = answer.status;
+    ErrorKind kind = ErrorKind::failed;
+    if (status == 403 || status == 404) kind = ErrorKind::invalid;
+    if (status == 409 || status == 429 || status >= 500) kind = ErrorKind::transient;
+    return {kind, format("{}: {} {}", what, status, answer.message())};
+}
+
+}  // namespace kua::kube

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests to the Kubernetes API with a kubeconfig's credentials, read again when they may have
+// changed.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "lib/base/error.hpp"
+#include "lib/base/json.hpp"
+#include "lib/http/client.hpp"
+#include "lib/kube/kubeconfig.hpp"
+
+namespace kua::kube {
+
+using Query = std::map<std::string, std::string>;
+
+/// An answer of the API server; `body` is the object, the list, or the Status of a refusal.
+struct Answer {
+    int status = 0;
+    Json body;
+    std::optional<Duration> retry_after;
+
+    [[nodiscard]] bool ok() const { return status >= 200 && status < 300; }
+    /// The Status's message ("plans.upgrade.cattle.io is forbidden: …"), or the status code in
+    /// words.
+    [[nodiscard]] std::string message() const;
+};
+
+/// What a request is: everything but the credentials.
+struct Call {
+    std::string method = "GET";
+    std::string path;  ///< `/api/v1/nodes/server-1`
+    Query query{};
+    std::string content_type = "application/json";
+    Json body = nullptr;  ///< Null: no body.
+    Duration timeout{30'000};
+};
+
+inline constexpr std::string_view kMergePatch = "application/merge-patch+json";
+inline constexpr std::string_view kJsonPatch = "application/json-patch+json";
+inline constexpr std::string_view kStrategicPatch = "application/strategic-merge-patch+json";
+
+/// May be used from several threads at once.
+class Client {
+  public:
+    /// Reads the kubeconfig on the first request, and again after `forget_credentials`, a 401, or a
+    /// connection that failed.
+    Client(http::Client& http, std::filesystem::path kubeconfig);
+
+    /// Any status is an answer except: 401 throws Error{transient} (credentials are read again for
+    /// the next try), and so do 429 (the message says so; see Answer::retry_after for evictions:
+    /// pass `keep_429`) and 500 to 599. Throws what http::Client and read_kubeconfig throw.
+    Answer call(const Call& call, std::stop_token stop, bool keep_429 = false);
+
+    /// `call`, for an answer that must be a success: throws `refusal` otherwise.
+    Json must(const Call& call, std::stop_token stop);
+
+    /// GET; absent on 404. Throws `refusal` for other answers.
+    std::optional<Json> get(const std::string& path, std::stop_token stop);
+
+    /// One request whose answer is a stream of JSON values, a line each: `on_line` gets them in the
+    /// caller's thread. Returns when the server ends the stream. `idle` bounds the silence. Any
+    /// status but 200 comes back as an Answer without `on_line` being called (a 401 makes the
+    /// credentials be read again). `on_open`, where given, is called when the server has accepted.
+    /// `on_line` must not wait for another request to the same server: they share a connection,
+    /// which a stream that nobody reads may hold up.
+    Answer watch(const std::string& path, const Query& query, Duration idle,
+                 const std::function<void(const Json&)>& on_line, std::stop_token stop,
+                 const std::function<void()>& on_open = {});
+
+    /// The kubeconfig and its certificates are read again for the next request.
+    void forget_credentials();
+
+    /// The credentials in use. Throws what read_kubeconfig throws.
+    std::shared_ptr<const Kubeconfig> credentials();
+
+  private:
+    template <typename Action>
+    auto with_fresh_credentials_after_failure(Action&& action);
+
+    http::Client& http_;
+    std::filesystem::path path_;
+    std::mutex mutex_;
+    std::shared_ptr<const Kubeconfig> config_;
+};
+
+/// An Error for an answer that is no success, with what to do where that is known: 403 → invalid
+/// ("… apply deploy/ …" is the caller's to add), 404 → invalid, 409 and 5xx and 429 → transient,
+/// other 4xx → failed. `what` is the deed ("patching Node server-1").
+Error refusal(const Answer& answer, std::string_view what);
+
+}  // namespace kua::kube

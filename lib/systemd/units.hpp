@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// systemd's units as the agent needs them: find one, look at it, restart it and wait for the
+// outcome.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "lib/base/clock.hpp"
+
+namespace kua::systemd {
+
+/// One of a unit's EnvironmentFile= lines.
+struct EnvironmentFile {
+    std::string path;
+    bool may_be_missing = false;
+};
+
+/// A unit's properties at one moment, from org.freedesktop.systemd1.Unit and .Service.
+struct UnitState {
+    std::string name;          ///< `k3s.service`
+    std::string load_state;    ///< `loaded`, `not-found`, `masked`, …
+    std::string active_state;  ///< `active`, `activating`, `inactive`, `failed`, …
+    std::string sub_state;     ///< `running`, `auto-restart`, `start`, …
+    std::vector<std::string>
+        exec_start;  ///< argv of the first ExecStart, with argv[0]; empty when it has none.
+    std::vector<std::string> environment{};            ///< `NAME=value`, of Environment=.
+    std::vector<EnvironmentFile> environment_files{};  ///< In order: a later one wins.
+    std::uint32_t main_pid = 0;
+    std::uint32_t n_restarts = 0;
+    std::string result;  ///< Of the last run: `success`, `exit-code`, `timeout`, …
+};
+
+/// How a job ended: systemd's word in JobRemoved (`done`, `failed`, `canceled`, `timeout`,
+/// `dependency`, `skipped`).
+struct JobResult {
+    std::string result;
+    [[nodiscard]] bool done() const { return result == "done"; }
+};
+
+/// The seam. Every method throws Error{transient} when the bus or systemd is away (the message says
+/// which), and reconnects by itself on the next call.
+class Units {
+  public:
+    virtual ~Units() = default;
+
+    /// Loads the unit if needed; absent when there is no such unit. Throws Error{transient},
+    /// Error{failed} when systemd refuses the name.
+    virtual std::optional<UnitState> state(const std::string& name) = 0;
+
+    /// Names of all unit files and loaded units that end in `.service`, sorted; without templates
+    /// (`getty@.service`), which have no state. Throws Error{transient}.
+    virtual std::vector<std::string> services() = 0;
+
+    /// RestartUnit(name, "replace"), then waits for that job's JobRemoved. Throws Error{transient}
+    /// when the deadline passes or the bus goes away before the job ended (the job may still be
+    /// running), Error{failed} when systemd refuses the call, Error{stopped} on `stop`. Safe to
+    /// repeat.
+    virtual JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) = 0;
+
+    /// Waits until the unit's ActiveState is `active` or `failed` (by PropertiesChanged, not by
+    /// asking again and again) and returns the state then; returns the last state seen when the
+    /// deadline passes. A unit that systemd is about to start again
+    /// (`activating`, `auto-restart`) is not settled; one without Type=notify is `active` as soon
+    /// as it was started, so look at `n_restarts` for a crash loop. Throws Error{stopped} on
+    /// `stop`, Error{failed} when there is no such unit, Error{transient}.
+    virtual UnitState wait_settled(const std::string& name, Duration timeout,
+                                   std::stop_token stop) = 0;
+};
+
+}  // namespace kua::systemd

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/drain.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/agent/support.hpp"
+#include "tests/fakes/fake_api.hpp"
+#include "tests/fakes/fake_clock.hpp"
+
+namespace kua::node {
+namespace {
+
+using plan::DrainSpec;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using test::error_of;
+using test::FakeApi;
+using test::FakeClock;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Json pod(const Json& merge_patch = Json::object()) {
+    Json made = {{"metadata",
+                  {{"name", "web"},
+                   {"namespace", "default"},
+                   {"uid", "uid-web"},
+                   {"ownerReferences",
+                    Json::array({{{"kind", "ReplicaSet"}, {"name", "r"}, {"controller", true}}})}}},
+                 {"spec", {{"nodeName", "server-1"}}},
+                 {"status", {{"phase", "Running"}}}};
+    made.merge_patch(merge_patch);
+    return made;
+}
+
+Json owned_by(const std::string& kind, bool controller = true) {
+    return {{"metadata",
+             {{"ownerReferences",
+               Json::array({{{"kind", kind}, {"name", "o"}, {"controller", controller}}})}}}};
+}
+
+Json merged(Json left, const Json& right) {
+    left.merge_patch(right);
+    return left;
+}
+
+const Json kUnmanaged = {{"metadata", {{"ownerReferences", nullptr}}}};
+const Json kFinished = {{"status", {{"phase", "Succeeded"}}}};
+const Json kFailedPod = {{"status", {{"phase", "Failed"}}}};
+const Json kMirror = {{"metadata", {{"annotations", {{"kubernetes.io/config.mirror", "x"}}}}}};
+const Json kEmptyDir = {
+    {"spec",
+     {{"volumes", Json::array({{{"name", "c"}, {"configMap", {{"name", "c"}}}},
+                               {{"name", "d"}, {"emptyDir", Json::object()}}})}}}};
+const Json kTerminating = {{"metadata", {{"deletionTimestamp", "2026-01-01T00:00:00Z"}}}};
+
+DrainSpec spec_with(const std::function<void(DrainSpec&)>& change) {
+    DrainSpec spec;
+    change(spec);
+    return spec;
+}
+
+enum class Fate { leaves, stays, refuses };
+
+TEST(SelectPods, FollowsKubectlsRules) {
+    const DrainSpec usual;
+    const auto force = spec_with([](DrainSpec& spec) { spec.force = true; });
+    const auto strict = spec_with([](DrainSpec& spec) { spec.ignore_daemon_sets = false; });
+    const auto keep_data = spec_with([](DrainSpec& spec) { spec.delete_emptydir_data = false; });
+    const auto only_db = spec_with([](DrainSpec& spec) {
+        spec.pod_selector = plan::Selector({{"matchLabels", {{"role", "db"}}}}, "f");
+    });
+    struct Case {
+        std::string name;
+        Json pod;
+        DrainSpec spec;
+        Fate expected;
+    };
+    const std::vector<Case> cases = {
+        {"a ReplicaSet's", pod(), usual, Fate::leaves},
+        {"a StatefulSet's", pod(owned_by("StatefulSet")), usual, Fate::leaves},
+        {"a Job's", pod(owned_by("Job")), usual, Fate::leaves},
+        {"one that is terminating", pod(kTerminating), usual, Fate::leaves},
+        {"a mirror pod", pod(merged(kUnmanaged, kMirror)), usual, Fate::stays},
+        {"a mirror pod, forced", pod(merged(kUnmanaged, kMirror)), force, Fate::stays},
+        {"a DaemonSet's", pod(owned_by("DaemonSet")), usual, Fate::stays},
+        {"a DaemonSet's, not to be ignored", pod(owned_by("DaemonSet")), strict, Fate::refuses},
+        {"a DaemonSet's with an emptyDir", pod(merged(owned_by("DaemonSet"), kEmptyDir)), keep_data,
+         Fate::stays},
+        {"a DaemonSet's, finished", pod(merged(owned_by("DaemonSet"), kFinished)), strict,
+         Fate::leaves},
+        {"owned by a DaemonSet that does not control it", pod(owned_by("DaemonSet", false)), usual,
+         Fate::refuses},
+        {"an unmanaged one", pod(kUnmanaged), usual, Fate::refuses},
+        {"an unmanaged one, forced", pod(kUnmanaged), force, Fate::leaves},
+        {"an unmanaged one, finished", pod(merged(kUnmanaged, kFinished)), usual, Fate::leaves},
+        {"an unmanaged one, failed", pod(merged(kUnmanaged, kFailedPod)), usual, Fate::leaves},
+        {"with an emptyDir", pod(kEmptyDir), usual, Fate::leaves},
+        {"with an emptyDir to be kept", pod(kEmptyDir), keep_data, Fate::refuses},
+        {"with an emptyDir to be kept, finished", pod(merged(kEmptyDir, kFinished)), keep_data,
+         Fate::leaves},
+        {"with an emptyDir to be kept, forced", pod(kEmptyDir), spec_with([](DrainSpec& spec) {
+             spec.delete_emptydir_data = false;
+             spec.force = true;
+         }),
+         Fate::refuses},
+        {"outside podSelector", pod(), only_db, Fate::stays},
+        {"outside podSelector, unmanaged", pod(kUnmanaged), only_db, Fate::stays},
+        {"inside podSelector", pod({{"metadata", {{"labels", {{"role", "db"}}}}}}), only_db,
+         Fate::leaves},
+        {"without a status", pod({{"status", nullptr}}), usual, Fate::leaves},
+    };
+    for (const auto& [name, one, spec, expected] : cases) {
+        const auto selection = select_pods({one}, spec);
+        const auto fate = !selection.refused.empty() ? Fate::refuses
+                          : selection.leave.empty()  ? Fate::stays
+                                                     : Fate::leaves;
+        EXPECT_EQ(fate, expected) << name;
+        EXPECT_LE(selection.leave.size() + selection.refused.size(), 1U) << name;
+    }
+}
+
+TEST(SelectPods, NamesEveryPodThatRefusesAndWhatToDo) {
+    const auto selection =
+        select_pods({pod(kUnmanaged), pod({{"metadata", {{"name", "ok"}, {"namespace", "x"}}}}),
+                     merged(pod(kUnmanaged), {{"metadata", {{"name", "two"}}}})},
+                    DrainSpec());
+    EXPECT_THAT(selection.refused,
+                ElementsAre(AllOf(HasSubstr("default/web"), HasSubstr("spec.drain.force")),
+                            HasSubstr("default/two")));
+    ASSERT_EQ(selection.leave.size(), 1U);
+    EXPECT_EQ(selection.leave[0].text(), "x/ok");
+    EXPECT_EQ(selection.leave[0].uid, "uid-web");
+}
+
+class DrainTest : public ::testing::Test {
+  protected:
+    static std::string path(const std::string& name) {
+        return "/api/v1/namespaces/default/pods/" + name;
+    }
+
+    void add(const std::string& name, const Json& merge_patch = Json::object()) {
+        api_.put(path(name), merged(pod({{"metadata", {{"name", name}, {"uid", "uid-" + name}}}}),
+                                    merge_patch));
+    }
+
+    void run(const DrainSpec& spec, Duration deadline = minutes(15)) {
+        Drain(client_, clock_, "server-1")
+            .run(
+                spec, deadline,
+                [this](std::size_t left, const std::string& detail) {
+                    left_.push_back(left);
+                    details_.push_back(detail);
+                    if (on_progress_ && left > 0 && !api_.get(path("a")).is_null()) {
+                        on_progress_();
+                    }
+                },
+                stop_.get_token());
+    }
+
+    std::vector<std::string> write_texts() {
+        std::vector<std::string> texts;
+        for (const auto& write : api_.writes()) {
+            texts.push_back(write.text());
+        }
+        return texts;
+    }
+
+    void answer_evictions(const http::Response& response, int times = 1'000'000) {
+        // The hook is copied for each request.
+        auto count = std::make_shared<int>(0);
+        api_.before([=](const FakeApi::Seen& request) -> std::optional<http::Response> {
+            if (request.method == "POST" && (*count)++ < times) {
+                return response;
+            }
+            return std::nullopt;
+        });
+    }
+
+    test::TempFolder folder_;
+    FakeApi api_;
+    FakeClock clock_;
+    kube::Client client_{api_, test::write_kubeconfig(folder_)};
+    std::stop_source stop_;
+    std::vector<std::size_t> left_;
+    std::vector<std::string> details_;
+    std::function<void()> on_progress_;
+};
+
+TEST_F(DrainTest, EvictsUntilNoneIsLeft) {
+    add("a");
+    add("b");
+    add("daemon", owned_by("DaemonSet"));
+    api_.put(path("elsewhere"),
+             pod({{"metadata", {{"name", "elsewhere"}}}, {"spec", {{"nodeName", "server-2"}}}}));
+    run(DrainSpec());
+    EXPECT_THAT(write_texts(),
+                ElementsAre("POST " + path("a") + "/eviction", "POST " + path("b") + "/eviction"));
+    EXPECT_EQ(left_.back(), 0U);
+    EXPECT_FALSE(api_.get(path("daemon")).is_null());
+    EXPECT_FALSE(api_.get(path("elsewhere")).is_null());
+    const auto eviction = api_.writes()[0].body;
+    EXPECT_EQ(eviction.at("apiVersion"), "policy/v1");
+    EXPECT_EQ(string_at(eviction, {"deleteOptions", "preconditions", "uid"}), "uid-a");
+    EXPECT_FALSE(eviction.at("deleteOptions").contains("gracePeriodSeconds"));
+}
+
+TEST_F(DrainTest, SpeaksTheEvictionVersionThatTheServerNames) {
+    add("a");
+    api_.before([](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.path == "/api/v1") {
+            return FakeApi::answer(200, {{"resources", Json::array({{{"name", "pods/eviction"},
+                                                                     {"group", "policy"},
+                                                                     {"version", "v1beta1"}}})}});
+        }
+        return std::nullopt;
+    });
+    run(DrainSpec());
+    EXPECT_EQ(api_.writes()[0].body.at("apiVersion"), "policy/v1beta1");
+}
+
+TEST_F(DrainTest, DeletesWhereEvictionIsDisabledAndPassesTheGracePeriodOn) {
+    add("a");
+    DrainSpec spec;
+    spec.disable_eviction = true;
+    spec.grace_period = 0;
+    run(spec);
+    EXPECT_THAT(write_texts(), ElementsAre("DELETE " + path("a")));
+    EXPECT_EQ(api_.writes()[0].body.at("gracePeriodSeconds"), 0);
+}
+
+TEST_F(DrainTest, RefusesBeforeAnythingIsEvicted) {
+    add("a");
+    add("lonely", kUnmanaged);
+    const auto error = error_of([&] { run(DrainSpec()); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("default/lonely is managed by no controller"));
+    EXPECT_THAT(write_texts(), IsEmpty());
+}
+
+TEST_F(DrainTest, PlansWithoutTouchingAnything) {
+    add("a");
+    add("lonely", kUnmanaged);
+    const auto selection = Drain(client_, clock_, "server-1").plan(DrainSpec(), {});
+    EXPECT_EQ(selection.leave.size(), 1U);
+    EXPECT_EQ(selection.refused.size(), 1U);
+    EXPECT_THAT(write_texts(), IsEmpty());
+}
+
+TEST_F(DrainTest, TriesAgainWhatADisruptionBudgetBlocks) {
+    add("a");
+    answer_evictions({429, {{"Retry-After", "0"}}, R"({"message":"would violate the budget"})", ""},
+                     2);
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    run(DrainSpec());
+    EXPECT_EQ(write_texts().size(), 3U);
+    EXPECT_THAT(details_, ::testing::Contains(HasSubstr("default/a: would violate the budget")));
+}
+
+TEST_F(DrainTest, BoundsHowOftenItTriesWhateverTheServerSays) {
+    add("a");
+    // "At once" must not become a storm, nor "next year" the end of trying.
+    for (const char* after : {"0", "31536000"}) {
+        add("a");
+        answer_evictions({429, {{"Retry-After", after}}, R"({"message":"not now"})", ""}, 1);
+        left_.clear();
+        const auto before = write_texts().size();
+        on_progress_ = [&] {
+            EXPECT_LE(write_texts().size(), before + 1) << "at once, after " << after;
+            clock_.advance(left_.size() < 3 ? Duration(10) : minutes(1));
+            // News of the pod ends the pause in real time.
+            api_.edit(path("a"),
+                      {{"metadata", {{"labels", {{"n", std::to_string(left_.size())}}}}}});
+        };
+        run(DrainSpec());
+        EXPECT_EQ(write_texts().size(), before + 2) << after;
+    }
+}
+
+TEST_F(DrainTest, FailsWithWhatIsLeftWhenItsTimeIsOver) {
+    add("a");
+    answer_evictions({429, {{"Retry-After", "0"}}, R"({"message":"not now"})", ""});
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    DrainSpec spec;
+    spec.timeout = minutes(1);
+    const auto error = error_of([&] { run(spec); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("not done after 1m"), HasSubstr("default/a"),
+                                    HasSubstr("not now")));
+}
+
+TEST_F(DrainTest, EndsWithTheUpgradesDeadlineWhenThatIsSooner) {
+    add("a");
+    answer_evictions({429, {{"Retry-After", "0"}}, R"({"message":"not now"})", ""});
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    DrainSpec spec;
+    spec.timeout = minutes(10);
+    EXPECT_THAT(error_of([&] { run(spec, seconds(30)); }).what(), HasSubstr("not done after 30s"));
+}
+
+TEST_F(DrainTest, GivesUpAtOnceWhenItMayNotEvict) {
+    add("a");
+    answer_evictions(FakeApi::refuse(403, "forbidden"));
+    const auto error = error_of([&] { run(DrainSpec()); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), HasSubstr("evicting default/a: 403 forbidden"));
+}
+
+TEST_F(DrainTest, DoesNotTakeANewPodForTheOldOne) {
+    add("a");
+    answer_evictions(FakeApi::refuse(409, "uid differs"), 1);
+    on_progress_ = [this] {
+        clock_.advance(seconds(1));
+        if (left_.size() == 1) {
+            // A StatefulSet's pod came back under its name, with another UID.
+            api_.edit(path("a"), {{"metadata", {{"uid", "uid-new"}}}});
+        }
+    };
+    run(DrainSpec());
+    EXPECT_EQ(string_at(api_.writes().back().body, {"deleteOptions", "preconditions", "uid"}),
+              "uid-new");
+}
+
+TEST_F(DrainTest, EndsWithWhatProgressThrows) {
+    add("a");
+    answer_evictions({429, {}, R"({"message":"not now"})", ""});
+    on_progress_ = [] { throw Error(ErrorKind::lost_lease, "lost"); };
+    EXPECT_EQ(error_of([&] { run(DrainSpec()); }).kind(), ErrorKind::lost_lease);
+}
+
+TEST_F(DrainTest, Stops) {
+    add("a");
+    answer_evictions({429, {}, R"({"message":"not now"})", ""});
+    on_progress_ = [this] { stop_.request_stop(); };
+    EXPECT_EQ(error_of([&] { run(DrainSpec()); }).kind(), ErrorKind::stopped);
+}
+
+}  // namespace
+}  // namespace kua::node

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node/restart.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/agent/support.hpp"
+#include "tests/fakes/fake_clock.hpp"
+#include "tests/fakes/fake_units.hpp"
+
+namespace kua::node {
+namespace {
+
+using std::chrono::seconds;
+using test::error_of;
+using test::FakeClock;
+using test::FakeUnits;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class FindK3s : public ::testing::Test {
+  protected:
+    FindK3s() { test::write_text(folder_ / "k3s", "#!/bin/sh\n"); }
+
+    [[nodiscard]] std::string k3s() const { return (folder_ / "k3s").string(); }
+
+    test::TempFolder folder_;
+    FakeUnits units_;
+};
+
+TEST_F(FindK3s, TakesTheUnitThatTheInstallerMade) {
+    units_.add("k3s.service", {k3s(), "server", "--cluster-init"});
+    auto found = find_k3s(units_, "", "");
+    EXPECT_EQ(found.name, "k3s.service");
+    EXPECT_EQ(found.binary, std::filesystem::canonical(k3s()));
+    EXPECT_TRUE(found.is_server);
+
+    units_.units.clear();
+    units_.add("k3s-agent.service", {k3s(), "agent"});
+    found = find_k3s(units_, "", "");
+    EXPECT_EQ(found.name, "k3s-agent.service");
+    EXPECT_FALSE(found.is_server);
+}
+
+TEST_F(FindK3s, KnowsAServerByItsCommandWhateverComesBeforeIt) {
+    units_.add("k3s.service", {k3s(), "--debug", "server"});
+    EXPECT_TRUE(find_k3s(units_, "", "").is_server);
+    units_.add("k3s.service", {k3s(), "--debug", "agent", "--node-name", "server"});
+    EXPECT_FALSE(find_k3s(units_, "", "").is_server);
+}
+
+TEST_F(FindK3s, PassesOverUnitFilesThatAreNotLoaded) {
+    units_.add("k3s.service", {}).load_state = "not-found";
+    units_.add("k3s-agent.service", {k3s(), "agent"});
+    EXPECT_EQ(find_k3s(units_, "", "").name, "k3s-agent.service");
+}
+
+TEST_F(FindK3s, FindsAnotherServiceByWhatItRuns) {
+    units_.add("ssh.service", {"/usr/sbin/sshd", "-D"});
+    units_.add("k3s-killall.service", {k3s(), "kubectl"});
+    units_.add("edge.service", {k3s(), "agent", "--server", "https://x"});
+    EXPECT_EQ(find_k3s(units_, "", "").name, "edge.service");
+}
+
+TEST_F(FindK3s, FollowsALinkToTheFileThatIsToBeReplaced) {
+    std::filesystem::create_symlink(k3s(), folder_ / "link");
+    units_.add("k3s.service", {(folder_ / "link").string(), "server"});
+    EXPECT_EQ(find_k3s(units_, "", "").binary, std::filesystem::canonical(k3s()));
+}
+
+TEST_F(FindK3s, PrefersWhatTheConfigurationNames) {
+    test::write_text(folder_ / "other", "");
+    units_.add("k3s.service", {k3s(), "server"});
+    units_.add("mine.service", {"/bin/sh", "-c", "exec k3s agent"});
+    const auto found = find_k3s(units_, "mine.service", folder_ / "other");
+    EXPECT_EQ(found.name, "mine.service");
+    EXPECT_EQ(found.binary.filename(), "other");
+}
+
+TEST_F(FindK3s, SaysWhatIsMissing) {
+    EXPECT_THAT(error_of([&] { find_k3s(units_, "", ""); }).what(),
+                HasSubstr("install k3s or set k3s.unit"));
+    EXPECT_THAT(error_of([&] { find_k3s(units_, "x.service", ""); }).what(),
+                HasSubstr("k3s.unit: there is no unit x.service"));
+    units_.add("a.service", {k3s(), "server"});
+    units_.add("b.service", {k3s(), "agent"});
+    EXPECT_THAT(error_of([&] { find_k3s(units_, "", ""); }).what(),
+                HasSubstr("several services run k3s: a.service, b.service; name one"));
+    units_.add("k3s.service", {(folder_ / "gone").string(), "server"});
+    const auto error = error_of([&] { find_k3s(units_, "", ""); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("k3s.service"), HasSubstr("gone")));
+    units_.add("k3s.service", {});
+    EXPECT_THAT(error_of([&] { find_k3s(units_, "", ""); }).what(),
+                HasSubstr("k3s.service has no ExecStart; set k3s.binary"));
+}
+
+class RestartUnit : public ::testing::Test {
+  protected:
+    RestartUnit() { units_.add("k3s.service", {"/usr/local/bin/k3s", "server"}); }
+
+    void restart(Duration timeout = std::chrono::minutes(5)) {
+        restart_unit(units_, clock_, "k3s.service", timeout, stop_.get_token());
+    }
+
+    FakeClock clock_;
+    FakeUnits units_;
+    std::stop_source stop_;
+};
+
+TEST_F(RestartUnit, EndsWithAnActiveUnit) {
+    EXPECT_NO_THROW(restart());
+    EXPECT_THAT(units_.restarted, ElementsAre("k3s.service"));
+}
+
+TEST_F(RestartUnit, FailsWithTheJobsResult) {
+    units_.on_restart = [](const std::string&) { return systemd::JobResult{"failed"}; };
+    const auto error = error_of([&] { restart(); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("the job ended with \"failed\""));
+}
+
+TEST_F(RestartUnit, FailsWithTheStateOfAUnitThatIsNotActive) {
+    auto& unit = units_.units.at("k3s.service");
+    unit.active_state = "failed";
+    unit.sub_state = "failed";
+    unit.result = "exit-code";
+    const auto error = error_of([&] { restart(); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(),
+                HasSubstr("after the restart k3s.service is failed (failed), result exit-code"));
+}
+
+TEST_F(RestartUnit, AsksAgainWhileTheBusIsAway) {
+    int tries = 0;
+    units_.on_restart = [&](const std::string&) -> systemd::JobResult {
+        if (++tries < 3) {
+            throw Error(ErrorKind::transient, "the bus is away");
+        }
+        return {"done"};
+    };
+    EXPECT_NO_THROW(restart());
+    EXPECT_EQ(units_.restarted.size(), 3U);
+    EXPECT_EQ(clock_.waits(), 2);
+}
+
+TEST_F(RestartUnit, LooksAgainWhenTheBusGoesAwayAfterTheJob) {
+    int tries = 0;
+    units_.on_wait_settled = [&](const std::string&) {
+        if (++tries < 3) {
+            throw Error(ErrorKind::transient, "the bus is away");
+        }
+    };
+    EXPECT_NO_THROW(restart());
+    EXPECT_EQ(tries, 3);
+    EXPECT_EQ(units_.restarted.size(), 1U) << "it was restarted already";
+}
+
+TEST_F(RestartUnit, FailsWhenItsTimeIsOver) {
+    units_.on_restart = [&](const std::string&) -> systemd::JobResult {
+        clock_.advance(seconds(40));
+        throw Error(ErrorKind::transient, "the job did not end");
+    };
+    auto error = error_of([&] { restart(seconds(60)); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("not done after 1m: the job did not end"));
+    EXPECT_EQ(units_.timeouts.front(), seconds(60));
+    EXPECT_LT(units_.timeouts.back(), seconds(60));
+
+    units_.on_restart = nullptr;
+    units_.on_wait_settled = [&](const std::string&) {
+        clock_.advance(seconds(40));
+        throw Error(ErrorKind::transient, "the bus is away");
+    };
+    error = error_of([&] { restart(seconds(60)); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("not done after 1m: the bus is away"));
+}
+
+TEST_F(RestartUnit, PutsTheStateOfAUnitInWordsWhateverIsTheMatter) {
+    units_.units.at("k3s.service").n_restarts = 3;
+    EXPECT_EQ(unit_in_words(units_, "k3s.service"),
+              "k3s.service is active (running), result success, restarted by systemd 3 times");
+    EXPECT_EQ(unit_in_words(units_, "x.service"), "x.service is gone");
+}
+
+TEST_F(RestartUnit, StopsWhileTheBusIsAway) {
+    units_.on_restart = [&](const std::string&) -> systemd::JobResult {
+        stop_.request_stop();
+        throw Error(ErrorKind::transient, "the bus is away");
+    };
+    EXPECT_EQ(error_of([&] { restart(); }).kind(), ErrorKind::stopped);
+}
+
+}  // namespace
+}  // namespace kua::node

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/upgrade/node_loop.hpp"
+
+#include <thread>
+
+#include "tests/agent/release/fake_source.hpp"
+#include "tests/agent/release/scripts.hpp"
+#include "tests/agent/upgrade/fixture.hpp"
+
+namespace kua::upgrade {
+namespace {
+
+using test::error_of;
+using test::FakeApi;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr auto kPlans = "/apis/upgrade.cattle.io/v1/namespaces/system-upgrade/plans/";
+// printf 'v1.31.4-k3s1system-upgrade' | sha224sum
+constexpr auto kPlanHash = "c5a1f5b354df7de6ba2ed731bd0fef1f6f33e1bd99fb004c987116a5";
+// printf '1.31.4-k3s1system-upgrade' | sha224sum
+constexpr auto kHashWithoutV = "2bf9cbd02322e7f17082132efde431bdb52fb45aef3d746c81bae730";
+
+class NodeLoopTest : public test::Host {
+  protected:
+    NodeLoopTest() {
+        api_.edit(kNode, {{"metadata",
+                           {{"labels",
+                             {{"kubernetes.io/hostname", "server-1"},
+                              {"node-role.kubernetes.io/control-plane", "true"}}}}}});
+        set_nodes(1);
+        auto source = std::make_unique<test::FakeSource>(kNew);
+        source_ = source.get();
+        std::vector<std::unique_ptr<release::Source>> sources;
+        sources.push_back(std::move(source));
+        staging_ = std::make_unique<release::Staging>(folder_ / "staging", std::move(sources),
+                                                      signatures_, test::inspector_of_scripts());
+    }
+
+    ~NodeLoopTest() override { finish(); }
+
+    /// How many Nodes the coordinator has counted. With others there are turns to be waited for,
+    /// on a clock that stands still here.
+    void set_nodes(std::int64_t count) {
+        const lock::CoordinatorLease lease{"server-1", "t0", "t0", 45, count};
+        api_.edit(kLock, {{"data", {{lock::kCoordinatorKey, to_json(lease).dump()}}}});
+    }
+
+    void add_plan(const Json& spec_patch = Json::object(),
+                  const std::string& name = "server-plan") {
+        Json spec = {{"concurrency", 1},
+                     {"version", "v1.31.4+k3s1"},
+                     {"cordon", true},
+                     {"serviceAccountName", "system-upgrade"},
+                     {"nodeSelector", Json::object()},
+                     {"upgrade", {{"image", "rancher/k3s-upgrade"}}}};
+        spec.merge_patch(spec_patch);
+        api_.put(kPlans + name, {{"metadata", {{"name", name}, {"namespace", "system-upgrade"}}},
+                                 {"spec", std::move(spec)}});
+    }
+
+    void start() {
+        thread_ = std::jthread([this](const std::stop_token& stop) {
+            Wakeup changed;
+            const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1",
+                                  {&changed});
+            NodeLoop loop(
+                tools_,
+                {"server-1", "", "", limits_, ask_channel_, folder_ / "images", prefetch_, jitter_},
+                *staging_, view, changed);
+            loop_ = &loop;
+            loop.run(stop);
+        });
+    }
+
+    /// Stops the loop and waits for its end; what it had done is safe to look at then.
+    void finish() {
+        if (thread_.joinable()) {
+            thread_.request_stop();
+            thread_.join();
+        }
+    }
+
+    [[nodiscard]] Json status() const {
+        const auto text = test::read_text(folder_ / "status.json");
+        return text.empty() ? Json::object() : Json::parse(text);
+    }
+
+    bool becomes_upgraded(const std::string& hash = kPlanHash) {
+        return api_.wait_until([=, this] { return label() == hash && !slot(); });
+    }
+
+    /// Waits until this host's status says so.
+    bool says(const std::string& phase, const std::string& text) {
+        return api_.wait_until([=, this] {
+            return string_at(status(), {"phase"}) == phase &&
+                   string_at(status(), {"message"}).find(text) != std::string::npos;
+        });
+    }
+
+    /// Waits until this node has said something of itself in the lock.
+    bool reports(const std::string& phase) {
+        return api_.wait_until([=, this] { return slot() && slot()->phase == phase; });
+    }
+
+    AskChannel ask_channel_;
+    Prefetch prefetch_ = Prefetch::in_window;
+    Duration jitter_{0};
+    test::FakeSource* source_ = nullptr;
+    const release::Signatures signatures_;
+    std::unique_ptr<release::Staging> staging_;
+    std::atomic<NodeLoop*> loop_ = nullptr;  ///< While the thread runs.
+    std::jthread thread_;
+};
+
+TEST_F(NodeLoopTest, UpgradesAsAPlanWants) {
+    add_pod();
+    add_plan({{"drain", Json::object()}});
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_EQ(binary(), kNew);
+    EXPECT_EQ(kubelet(), kNewVersion);
+    EXPECT_FALSE(cordoned());
+    EXPECT_TRUE(api_.get(kPod).is_null());
+    EXPECT_EQ(units_.restarted.size(), 1U);
+}
+
+TEST_F(NodeLoopTest, LabelsWithTheHashOfTheVersionAsThePlanSpellsIt) {
+    // SUC and the coordinator hash the text of spec.version; a node must not hash another one.
+    add_plan({{"version", "1.31.4+k3s1"}});
+    start();
+    EXPECT_TRUE(becomes_upgraded(kHashWithoutV)) << label();
+}
+
+TEST_F(NodeLoopTest, OnlyLabelsANodeThatRunsTheReleaseAlready) {
+    test::write_text(folder_ / "k3s", kNew);
+    report_kubelet(kNewVersion, true);
+    add_plan();
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_TRUE(units_.restarted.empty());
+    EXPECT_EQ(source_->fetches, 0);
+    EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+}
+
+TEST_F(NodeLoopTest, RefusesADowngradeBeforeAnythingIsTouched) {
+    add_plan({{"version", "v1.29.9+k3s1"}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    finish();
+    EXPECT_THAT(slot()->detail, HasSubstr("v1.29.9+k3s1 is lower than v1.30.4+k3s1"));
+    EXPECT_EQ(source_->fetches, 0);
+    EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+}
+
+TEST_F(NodeLoopTest, ReportsASourceThatHasNotGotIt) {
+    source_->on_checksum = [] { throw Error(ErrorKind::invalid, "answers 404"); };
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    finish();
+    EXPECT_THAT(slot()->detail, HasSubstr("answers 404"));
+    EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+}
+
+TEST_F(NodeLoopTest, TakesNoSlotForAPodThatWouldRefuseTheDrain) {
+    add_pod(false);
+    add_plan({{"drain", Json::object()}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    finish();
+    EXPECT_THAT(slot()->detail, HasSubstr("can't be drained: default/web"));
+    EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, WaitsForASlotAndTakesItWhenItIsGivenBack) {
+    const lock::Slot other{"server-plan", "server-2", "Draining", kPlanHash, kNewVersion,
+                           "t0",          "t0",       900,        ""};
+    api_.edit(kLock, {{"data", {{"server-plan.server-2", to_json(other).dump()}}}});
+    add_plan();
+    start();
+    // Fetched beforehand, and nothing else.
+    ASSERT_TRUE(api_.wait_until([this] {
+        return std::filesystem::exists(folder_ / "staging" / kNewVersion / "verified.json");
+    }));
+    EXPECT_EQ(label(), "");
+    EXPECT_FALSE(cordoned());
+    api_.edit(kLock, {{"data", {{"server-plan.server-2", nullptr}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, LetsTheOthersGoFirstWhoseTurnIsBefore) {
+    set_nodes(100'000);
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "for its turn"));
+    EXPECT_FALSE(slot());
+    clock_.advance(std::chrono::seconds(10));
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, GivesBackASlotThatNobodyRemembersTaking) {
+    // An agent that died between the write in the lock and the one in its journal.
+    take_slot();
+    start();
+    EXPECT_TRUE(api_.wait_until([this] { return !slot(); }));
+}
+
+TEST_F(NodeLoopTest, WaitsForTheWindow) {
+    // The fake clock stands at midnight, on a Thursday.
+    add_plan({{"window", {{"days", {"thu"}}, {"startTime", "22:00"}, {"endTime", "23:00"}}}});
+    start();
+    ASSERT_TRUE(says("Waiting", "which opens at 2026-01-01T22:00:00Z"));
+    EXPECT_FALSE(slot());
+    EXPECT_EQ(source_->fetches, 0);
+    clock_.advance(std::chrono::hours(22));
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, TakesNoSlotWhenTheWindowHasClosedWhileItWasFetching) {
+    source_->on_half = [this] { clock_.advance(std::chrono::hours(2)); };
+    add_plan(
+        {{"window", {{"days", {"thu", "fri"}}, {"startTime", "00:00"}, {"endTime", "01:00"}}}});
+    start();
+    ASSERT_TRUE(says("Waiting", "which opens at 2026-01-02T00:00:00Z"));
+    EXPECT_EQ(source_->fetches, 1);
+    EXPECT_FALSE(slot());
+}
+
+TEST_F(NodeLoopTest, FetchesBeforeTheWindowWhereItMay) {
+    prefetch_ = Prefetch::always;
+    add_plan({{"window", {{"days", {"thu"}}, {"startTime", "22:00"}, {"endTime", "23:00"}}}});
+    start();
+    ASSERT_TRUE(api_.wait_until([this] { return staging_->has({1, 31, 4, 0, 1}); }));
+    ASSERT_TRUE(says("Waiting", "which opens at 2026-01-01T22:00:00Z"));
+    EXPECT_FALSE(slot());
+    EXPECT_FALSE(cordoned());
+    clock_.advance(std::chrono::hours(22));
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    EXPECT_TRUE(becomes_upgraded());
+    EXPECT_EQ(source_->fetches, 1);
+}
+
+TEST_F(NodeLoopTest, KeepsNoReleaseThatNoPlanWantsAnyMore) {
+    prefetch_ = Prefetch::always;
+    add_plan({{"window", {{"days", {"thu"}}, {"startTime", "22:00"}, {"endTime", "23:00"}}}});
+    start();
+    ASSERT_TRUE(api_.wait_until([this] { return staging_->has({1, 31, 4, 0, 1}); }));
+    api_.remove(kPlans + std::string("server-plan"));
+    ASSERT_TRUE(says("Idle", "no Plans"));
+    EXPECT_TRUE(std::filesystem::is_empty(folder_ / "staging"));
+}
+
+TEST_F(NodeLoopTest, FetchesOnlyWithASlotWhereItIsToldSo) {
+    prefetch_ = Prefetch::never;
+    bool held = false;
+    source_->on_half = [&] { held = slot() && !cordoned(); };
+    add_plan();
+    start();
+    EXPECT_TRUE(becomes_upgraded());
+    EXPECT_TRUE(held);
+    EXPECT_EQ(source_->fetches, 1);
+}
+
+TEST_F(NodeLoopTest, GivesTheSlotBackThatItCouldNotFetchWith) {
+    prefetch_ = Prefetch::never;
+    source_->on_half = [] { throw Error(ErrorKind::transient, "connection reset"); };
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("connection reset"));
+    EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, BeginsToFetchAtARandomMoment) {
+    jitter_ = std::chrono::hours(24 * 365);
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "(download.jitter)"));
+    EXPECT_EQ(source_->fetches, 0);
+    clock_.advance(jitter_);
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+/// k3s loads whatever lies there when it starts.
+class ImagesTest : public NodeLoopTest {
+  protected:
+    ImagesTest() {
+        source_->images = "layers";
+        std::filesystem::create_directory(folder_ / "images");
+        test::write_text(folder_ / "images" / kOldImages, "old layers");
+    }
+
+    [[nodiscard]] std::vector<std::string> images() const {
+        std::vector<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_ / "images")) {
+            names.push_back(entry.path().filename().string());
+        }
+        std::sort(names.begin(), names.end());
+        return names;
+    }
+
+    static constexpr auto kOldImages = "k3s-airgap-images-amd64.tar.zst";
+    static constexpr auto kNewImages = "k3s-airgap-images-amd64.v1.31.4+k3s1.tar.zst";
+};
+
+TEST_F(ImagesTest, AreThereWhenTheNewVersionStartsAndTheOldOnesGoAfterItIsHealthy) {
+    std::vector<std::string> at_start;
+    on_start_ = [&] { at_start = images(); };
+    add_plan();
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    ASSERT_TRUE(says("Idle", "nothing to do"));
+    EXPECT_THAT(at_start, ::testing::ElementsAre(kOldImages, kNewImages));
+    EXPECT_THAT(images(), ::testing::ElementsAre(kNewImages));
+    EXPECT_EQ(test::read_text(folder_ / "images" / kNewImages), "layers");
+}
+
+TEST_F(ImagesTest, GoAgainWhenTheNewVersionDoesNotStart) {
+    new_does_not_start_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    ASSERT_TRUE(says("Failed", "restart"));
+    EXPECT_THAT(images(), ::testing::ElementsAre(kOldImages));
+}
+
+TEST_F(NodeLoopTest, TriesAgainAtOnceWhenSomethingOutsideHasChanged) {
+    source_->on_checksum = [] { throw Error(ErrorKind::invalid, "no bundle"); };
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    source_->on_checksum = nullptr;
+    loop_.load()->try_again();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, SetsThePlansLabelsWithItsOwn) {
+    add_plan({{"postCompleteLabels",
+               {{"example.com/version", "$(LATEST_VERSION)"}, {"example.com/done", "yes"}}}});
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    const auto labels = kube::labels_of(api_.get(kNode));
+    EXPECT_EQ(labels.at("example.com/version"), "v1.31.4-k3s1");
+    EXPECT_EQ(labels.at("example.com/done"), "yes");
+}
+
+TEST_F(NodeLoopTest, TriesTheLabelsBeforeAnythingIsTouched) {
+    on_request_ = [](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.method == "PATCH" && request.path == kNode &&
+            request.query.contains("dryRun")) {
+            return http::Response{
+                403, {}, R"({"message":"is not allowed to modify labels"})", FakeApi::kServer};
+        }
+        return std::nullopt;
+    };
+    add_plan({{"postCompleteLabels", {{"example.com/x", "y"}}}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("spec.postCompleteLabels"));
+    EXPECT_THAT(slot()->detail, HasSubstr("not allowed to modify labels"));
+    EXPECT_EQ(source_->fetches, 0);
+}
+
+TEST_F(NodeLoopTest, TouchesNothingWhereSucIsAlive) {
+    const auto lease = [this](const std::string& renewed) {
+        api_.put(
+            "/apis/coordination.k8s.io/v1/namespaces/system-upgrade/leases/"
+            "system-upgrade-controller",
+            {{"spec",
+              {{"holderIdentity", "suc-1"},
+               {"leaseDurationSeconds", 15},
+               {"renewTime", renewed}}}});
+    };
+    lease("t0");
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "system-upgrade-controller"));
+    EXPECT_FALSE(slot());
+    // Nobody renews it any more.
+    clock_.advance(std::chrono::seconds(16));
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, ReportsAConflictOfPlansInsteadOfFightingItOut) {
+    add_plan();
+    add_plan({{"version", "v1.31.5+k3s1"}}, "zealous");
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("zealous (v1.31.5+k3s1)"));
+    EXPECT_EQ(source_->fetches, 0);
+    api_.remove(std::string(kPlans) + "zealous");
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, HoldsWhatRunsWhenTheChannelNamesAnOlderVersion) {
+    report_kubelet("v1.31.9+k3s1", true);
+    add_plan({{"version", nullptr}, {"channel", "https://update.k3s.io/stable"}});
+    api_.edit(std::string(kPlans) + "server-plan",
+              {{"status", {{"latestVersion", "v1.31.4-k3s1"}}}});
+    start();
+    EXPECT_TRUE(says("Waiting", "holding v1.31.9+k3s1: the channel names v1.31.4+k3s1"));
+    EXPECT_FALSE(slot()) << "nobody has to do anything about it";
+    EXPECT_EQ(source_->fetches, 0);
+}
+
+TEST_F(NodeLoopTest, BelievesThePlansStatusOnlyWhenTheChannelSaysTheSame) {
+    std::string channel_says = "v1.31.5+k3s1";
+    ask_channel_ = [&](const plan::Plan&, const std::stop_token&) {
+        return *plan::parse_version(channel_says);
+    };
+    add_plan({{"version", nullptr}, {"channel", "https://update.k3s.io/stable"}});
+    api_.edit(std::string(kPlans) + "server-plan",
+              {{"status", {{"latestVersion", "v1.31.4-k3s1"}}}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("says v1.31.4+k3s1, but its channel"));
+    finish();
+    EXPECT_EQ(source_->fetches, 0);
+    channel_says = kNewVersion;
+    start();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, UndoesADrainWhosePlanIsDeleted) {
+    add_pod();
+    on_request_ = [](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.path.ends_with("/eviction")) {
+            return http::Response{429, {}, "{}", FakeApi::kServer};
+        }
+        return std::nullopt;
+    };
+    add_plan({{"drain", Json::object()}});
+    start();
+    ASSERT_TRUE(api_.wait_until([this] { return cordoned(); }));
+    api_.remove(std::string(kPlans) + "server-plan");
+    int looks = 0;
+    ASSERT_TRUE(api_.wait_until([&] {
+        // The drain looks around when one of its pods changes.
+        api_.edit(kPod, {{"metadata", {{"annotations", {{"look", std::to_string(++looks)}}}}}});
+        return result() == "Undone";
+    }));
+    EXPECT_TRUE(api_.wait_until([this] { return !slot(); }));
+    EXPECT_FALSE(cordoned());
+    EXPECT_TRUE(units_.restarted.empty());
+}
+
+TEST_F(NodeLoopTest, LeavesANodeAloneThatIsNotMeant) {
+    add_plan({{"nodeSelector", {{"matchLabels", {{"role", "db"}}}}}}, "a-other");
+    add_plan({{"upgrade", {{"image", "bash"}}}}, "b-foreign");
+    add_plan({{"concurrency", 0}}, "c-paused");
+    add_plan({{"concurrency", -1}}, "d-broken");
+    add_plan();
+    start();
+    ASSERT_TRUE(becomes_upgraded()) << "and the one that is meant is not held up by them";
+    finish();
+    const auto labels = kube::labels_of(api_.get(kNode));
+    for (const char* name : {"a-other", "b-foreign", "c-paused", "d-broken"}) {
+        EXPECT_FALSE(labels.contains(plan::label_of(name))) << name;
+    }
+    EXPECT_EQ(units_.restarted.size(), 1U);
+}
+
+TEST_F(NodeLoopTest, LeavesACordonThatCameWhileItWasFetching) {
+    source_->on_half = [this] { api_.edit(kNode, {{"spec", {{"unschedulable", true}}}}); };
+    add_plan();
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_TRUE(cordoned());
+}
+
+TEST_F(NodeLoopTest, DoesNotTryAgainWhatFailedUntilThePlanChanges) {
+    new_does_not_start_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    // Something happens, and happens again: a failure stays one.
+    api_.edit(kNode, {{"metadata", {{"labels", {{"some", "label"}}}}}});
+    api_.edit(kPlans + std::string("server-plan"), {{"metadata", {{"labels", {{"a", "b"}}}}}});
+    add_plan({{"version", "v1.31.4+k3s1"}, {"serviceAccountName", "another"}});
+    ASSERT_TRUE(api_.wait_until([this] { return slot() && slot()->hash != kPlanHash; }));
+    ASSERT_TRUE(reports("Failed"));
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 4U) << "forward and back, once for each hash";
+    EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, TriesAgainWhenItsFailedSlotIsReleased) {
+    new_does_not_start_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    new_does_not_start_ = false;
+    api_.edit(kLock, {{"data", {{"server-plan.server-1", nullptr}}}});
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 3U) << "forward and back, and forward again";
+    EXPECT_EQ(binary(), kNew);
+    EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, RemovesItsReportWhenThePlanIsGone) {
+    add_plan({{"version", "v1.29.9+k3s1"}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    api_.remove(kPlans + std::string("server-plan"));
+    EXPECT_TRUE(api_.wait_until([this] { return !slot(); }));
+}
+
+TEST_F(NodeLoopTest, WaitsForThePlanThatPrepareNames) {
+    api_.edit(kNode,
+              {{"metadata", {{"labels", {{"node-role.kubernetes.io/control-plane", nullptr}}}}}});
+    units_.units.clear();
+    units_.add("k3s-agent.service", {(folder_ / "k3s").string(), "agent"});
+    const auto server = [](const char* version) {
+        return Json{{"metadata",
+                     {{"name", "server-2"},
+                      {"labels", {{"node-role.kubernetes.io/control-plane", "true"}}}}},
+                    {"status", {{"nodeInfo", {{"kubeletVersion", version}}}}}};
+    };
+    api_.put("/api/v1/nodes/server-2", server(kNewVersion));
+    api_.put(kPlans + std::string("other"),
+             {{"metadata", {{"name", "other"}, {"namespace", "system-upgrade"}}},
+              {"status", {{"applying", {"server-2"}}}}});
+    add_plan({{"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", "other"}}}}});
+    start();
+    ASSERT_TRUE(api_.wait_until([this] {
+        for (const auto& request : api_.requests()) {
+            if (request.text() == std::string("GET ") + kNode) {
+                return true;
+            }
+        }
+        return false;
+    }));
+    EXPECT_EQ(label(), "");
+    api_.edit(kPlans + std::string("other"), {{"status", {{"applying", nullptr}}}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, RepairsFirstWhatTheJournalTellsOf) {
+    prepare();
+    auto record = new_record();
+    record.step = "cordon";
+    journal_.begin(record);
+    node::OwnNode(client_, "server-1").cordon("server-plan", {});
+    start();
+    EXPECT_TRUE(api_.wait_until([this] { return !slot() && !cordoned(); }));
+    finish();
+    expect_as_it_was();
+}
+
+TEST_F(NodeLoopTest, EndsWithAJournalItCannotRead) {
+    test::write_text(journal_.path(), "{");
+    Wakeup changed;
+    const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1", {&changed});
+    NodeLoop loop(tools_, {"server-1", "", "", limits_, ask_channel_}, *staging_, view, changed);
+    EXPECT_EQ(error_of([&] { loop.run({}); }).kind(), ErrorKind::invalid);
+}
+
+}  // namespace
+}  // namespace kua::upgrade

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test cluster itself: that what the other tests stand on is as real as it says."""
+
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from . import VERSION, now, paths, processes, teardown, until
+from .workload import until_running
+
+NEW = "v1.31.4+k3s1"
+
+
+def pod(name, node, grace=1, annotations=None):
+    return json.dumps({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "annotations": annotations or {}},
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": grace,
+                 "containers": [{"name": "main", "image": "pause"}]}})
+
+
+def fetch(cluster, url, *more):
+    """A download from this machine, inside the cluster's network, with the CA that the hosts trust."""
+    return subprocess.run(
+        ["nsenter", f"--net=/run/netns/{cluster.network.name}", "--", "curl", "-sS", "--cacert", cluster.releases.ca,
+         "--connect-to", "::10.63.0.1:443", *more, url], capture_output=True, check=False)
+
+
+def test_nodes_are_registered_with_their_version_and_labels(cluster):
+    for host in cluster.hosts:
+        node = host.node()
+        labels = node["metadata"]["labels"]
+        assert node["status"]["nodeInfo"]["kubeletVersion"] == VERSION
+        assert labels["kubernetes.io/hostname"] == host.name
+        assert (labels.get("node-role.kubernetes.io/control-plane") == "true") == (host.role == "server")
+        assert "node-role.kubernetes.io/etcd" not in labels  # one server: SQLite
+
+
+def test_hosts_run_their_own_systemd_and_dbus(cluster):
+    for host in cluster.hosts:
+        assert host.run("hostname").stdout.strip() == host.name
+        state = host.unit_state(None, "Type", "KillMode", "Delegate", "Restart")
+        assert state["ActiveState"] == "active"
+        assert state["Type"] == ("notify" if host.role == "server" else "exec")
+        assert (state["KillMode"], state["Delegate"], state["Restart"]) == ("process", "yes", "always")
+        assert "org.freedesktop.systemd1" in host.run("busctl", "--system", "list").stdout
+
+
+def test_k3s_tells_its_version_in_two_lines(cluster):
+    host = cluster.agents[0]
+    assert host.run("k3s", "--version").stdout == f"k3s version {VERSION} (98262b5d)\ngo version go1.22.5\n"
+    assert 'buildDate: "2024-08-01T12:00:00Z"' in host.run("k3s", "kubectl", "version", "--client", "-o", "yaml").stdout
+
+
+def test_the_kubelets_identity_is_signed_anew_at_each_start(cluster):
+    host = cluster.agents[0]
+    kubeconfig = host.read("/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
+    assert "server: https://127.0.0.1:6444\n" in kubeconfig
+    assert "client-certificate: /var/lib/rancher/k3s/agent/client-kubelet.crt\n" in kubeconfig
+    show = ["openssl", "x509", "-noout", "-subject", "-serial", "-in", "/var/lib/rancher/k3s/agent/client-kubelet.crt"]
+    before = host.run(*show).stdout
+    assert f"subject=O = system:nodes, CN = system:node:{host.name}" in before
+    host.restart_k3s()
+    assert host.run(*show).stdout != before
+
+
+def test_a_node_may_change_itself_and_nobody_else(cluster):
+    one, other = cluster.agents
+    kubectl = cluster.control_plane.kubectl_command()[:-1] + [f"--kubeconfig={one.kubeconfig()}"]
+
+    def try_to(*args):
+        return subprocess.run([*kubectl, *args], capture_output=True, text=True, check=False)
+    assert try_to("cordon", one.name).returncode == 0
+    assert try_to("uncordon", one.name).returncode == 0
+    refused = try_to("label", "node", other.name, "mine=yes")
+    assert refused.returncode != 0 and "is not allowed to modify node" in refused.stderr
+
+
+def test_the_api_goes_away_with_k3s(healthy):
+    for host, port in ((healthy.agents[0], 6444), (healthy.servers[0], 6443)):
+        def reachable(host=host, port=port):
+            return host.run("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}", check=False).returncode == 0
+        assert reachable()
+        host.run("systemctl", "stop", host.unit)
+        assert not reachable()
+        host.run("systemctl", "start", host.unit)
+        until(reachable, f"port {port} of {host.name}")
+
+
+def test_a_pod_runs_and_its_deletion_ends_with_its_grace_period(cluster):
+    cluster.apply(pod("graceful", "agent-1", grace=3))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/graceful", "--timeout=120s")
+    begun = now()
+    cluster.kubectl("delete", "pod", "graceful", "--timeout=120s")
+    assert (now() - begun).total_seconds() >= 2
+
+
+def test_a_pod_that_stops_sooner_is_gone_sooner(cluster):
+    cluster.apply(pod("quick", "agent-1", grace=300, annotations={"stand-in/stops-after": "1s"}))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/quick", "--timeout=120s")
+    cluster.kubectl("delete", "pod", "quick", "--timeout=120s")
+
+
+def test_a_pod_stays_while_k3s_is_down_and_goes_when_it_returns(healthy):
+    host = healthy.agents[1]
+    healthy.apply(pod("patient", host.name))
+    healthy.kubectl("wait", "--for=condition=Ready", "pod/patient", "--timeout=120s")
+    host.run("systemctl", "stop", host.unit)
+    healthy.kubectl("delete", "pod", "patient", "--wait=false")
+    still = healthy.kubectl("wait", "--for=delete", "pod/patient", "--timeout=3s", check=False)
+    assert "timed out" in still.stderr
+    host.run("systemctl", "start", host.unit)
+    healthy.kubectl("wait", "--for=delete", "pod/patient", "--timeout=120s")
+
+
+def test_a_deployment_is_scheduled_drained_and_scheduled_elsewhere(healthy):
+    healthy.apply("""{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 1,
+                "nodeSelector": {"kubernetes.io/os": "linux"}, "containers": [{"name": "main", "image": "pause"}]}}}}""")
+    try:
+        healthy.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+        healthy.kubectl("drain", "agent-1", "--ignore-daemonsets", "--timeout=120s")
+        assert "agent-1" not in {p["spec"]["nodeName"] for p in until_running(healthy, "web", 2)}
+    finally:
+        healthy.kubectl("uncordon", "agent-1")
+        healthy.kubectl("delete", "deployment", "web", "--timeout=120s")
+
+
+def test_a_release_matches_its_sums_and_is_found_with_either_spelling(cluster):
+    cluster.releases.add(NEW)
+    base = "https://github.com/k3s-io/k3s/releases/download/"
+    for tag in (NEW, NEW.replace("+", "%2B")):
+        sums = fetch(cluster, f"{base}{tag}/sha256sum-amd64.txt", "-L").stdout.decode()
+        assert "  k3s-airgap-images-amd64.tar.zst\n" in sums
+        digest = re.search(r"^([0-9a-f]{64})  k3s$", sums, re.MULTILINE).group(1)
+        assert hashlib.sha256(fetch(cluster, f"{base}{tag}/k3s", "-L").stdout).hexdigest() == digest
+    redirect = fetch(cluster, f"{base}{NEW}/k3s", "-I").stdout.decode()
+    assert " 302" in redirect and "https://objects.githubusercontent.com/" in redirect
+    part = fetch(cluster, f"{base}{NEW}/k3s", "-L", "-r", "1-3").stdout
+    assert part == b"ELF"
+    assert b"Not Found" in fetch(cluster, f"{base}v9.9.9+k3s1/k3s").stdout
+
+
+def test_a_channel_redirects_to_the_release(cluster):
+    cluster.releases.channel("stable", NEW)
+    answer = fetch(cluster, "https://update.k3s.io/v1-release/channels/stable", "-I").stdout.decode().lower()
+    assert " 302" in answer and f"location: https://github.com/k3s-io/k3s/releases/tag/{NEW}" in answer
+
+
+def test_hosts_trust_the_release_server(cluster):
+    answer = cluster.agents[0].run("curl", "-sSf", "https://update.k3s.io/v1-release/channels/stable", "-L").stdout
+    assert answer.startswith("Release v1.")
+
+
+def test_faults_of_the_release_server(healthy):
+    url = f"https://github.com/k3s-io/k3s/releases/download/{NEW}/k3s"
+    healthy.releases.add(NEW)
+    whole = fetch(healthy, url, "-L").stdout
+    healthy.releases.fault("objects.githubusercontent.com", wrongByte=True)
+    wrong = fetch(healthy, url, "-L").stdout
+    assert len(wrong) == len(whole) and wrong != whole
+    healthy.releases.heal()
+    healthy.releases.fault("objects.githubusercontent.com", cutAfter=1000, times=1)
+    assert fetch(healthy, url, "-L").returncode != 0
+    assert fetch(healthy, url, "-L").stdout == whole
+    healthy.releases.heal()
+    healthy.releases.fault("/download/", status=500)
+    assert b"500" in fetch(healthy, url, "-I").stdout
+    assert healthy.releases.requests()[-1]["status"] == 500
+
+
+def replace_k3s(cluster, host, version, misbehaviour=None):
+    """What an upgrade does at its heart, by hand."""
+    folder = cluster.releases.add(version, misbehaviour)
+    host.push("/usr/local/bin/k3s", (folder / "k3s").read_bytes(), 0o755)
+
+
+def test_a_swapped_binary_reports_its_version_after_the_restart(healthy):
+    host = healthy.agents[0]
+    replace_k3s(healthy, host, NEW)
+    host.restart_k3s()
+    assert host.is_ready(NEW) and host.k3s_version() == NEW
+    replace_k3s(healthy, host, VERSION)
+    host.restart_k3s()
+    assert host.is_ready(VERSION)
+
+
+@pytest.mark.parametrize("how", [{"failStart": True}, {"crashAfter": 1}, {"neverReady": True},
+                                 {"reportVersion": "v1.2.3+k3s1"}, {"hangStart": True}], ids=lambda how: next(iter(how)))
+def test_a_release_can_be_broken(healthy, how):
+    host = healthy.servers[0]
+    try:
+        replace_k3s(healthy, host, "v1.31.9+k3s1", how)
+        host.run("systemctl", "restart", "--no-block", host.unit)
+        if "failStart" in how or "crashAfter" in how:
+            until(lambda: int(host.unit_state()["NRestarts"]) > 0, "a restart by systemd")
+        elif "hangStart" in how:
+            until(lambda: host.unit_state()["ActiveState"] == "activating", "activating")
+        elif "neverReady" in how:
+            healthy.kubectl("wait", "--for=condition=Ready=false", f"node/{host.name}", "--timeout=120s")
+        else:
+            host.wait_ready("v1.2.3+k3s1")
+    finally:
+        replace_k3s(healthy, host, VERSION)
+        host.restart_k3s()
+
+
+def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(healthy):
+    host = healthy.agents[1]
+    host.run("sh", "-c", "cd /root && echo kept >synced && sync -f synced && mv synced renamed && sync -f . && "
+             "echo lost >unsynced")
+    host.power_off()
+    assert not host.is_on
+    begun = now()
+    host.power_on()
+    host.wait_ready(since=begun)
+    assert host.read("/root/renamed") == "kept\n"
+    unsynced = host.path("/root/unsynced")
+    assert not unsynced.exists() or unsynced.read_text() == ""
+    boots = {entry["_BOOT_ID"] for entry in host.journal()}
+    assert len(boots) == 2
+
+
+def test_a_package_is_installed_by_apt_without_a_network(cluster, tmp_path):
+    control = tmp_path / "package" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text("Package: probe\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\n"
+                       "Depends: libsdbus-c++1, libcurl4, libssl3, libyaml-cpp0.7, libarchive13, libspdlog1.10, "
+                       "libfmt9, libdate-tz3, libsystemd0, libstdc++6, ca-certificates\nDescription: nothing\n")
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tmp_path / "package", tmp_path / "probe_1_amd64.deb"],
+                   check=True, capture_output=True)
+    cluster.agents[0].install_package(tmp_path / "probe_1_amd64.deb")
+    assert "ok installed" in cluster.agents[0].run("dpkg", "-s", "probe").stdout
+
+
+def test_a_node_that_is_off_becomes_not_ready_and_returns(healthy):
+    host = healthy.agents[0]
+    host.power_off()
+    healthy.kubectl("wait", "--for=condition=Ready=unknown", f"node/{host.name}", "--timeout=120s")
+    host.power_on()
+    host.wait_ready()
+
+
+def test_the_audit_log_counts_requests_by_user(cluster):
+    begun = now()
+    host = cluster.agents[0]
+    until(lambda: any(cluster.audit_log(user=f"system:node:{host.name}", since=begun, verb="update", resource="leases")),
+          "a renewal of the lease")
+    assert not list(cluster.audit_log(user="system:node:nobody"))
+
+
+def test_the_journal_is_readable_from_outside(cluster):
+    host = cluster.agents[0]
+    host.run("logger", "-t", "k3s-test", "a line for the journal")
+    until(lambda: host.journal(grep="a line for the journal"), "the line")
+
+
+def test_an_unplugged_host_cannot_reach_the_api_and_a_plugged_one_can(healthy):
+    host = healthy.agents[0]
+    probe = ["timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/10.63.0.1/6443"]
+    host.unplug()
+    assert host.run(*probe, check=False).returncode != 0
+    host.plug()
+    until(lambda: host.run(*probe, check=False).returncode == 0, "the API")
+
+
+def test_what_a_killed_run_leaves_is_removed_by_the_next():
+    script = """import os, signal
+from tests.cluster import Cluster
+cluster = Cluster(1, name="test-killed-%d" % os.getpid())
+cluster.up(owned=True)
+print(cluster.directory, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], cwd=paths.REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    directory = pathlib.Path(killed.stdout.strip())
+    assert directory.exists() and processes.marked(directory)
+    teardown.remove_abandoned()
+    assert not directory.exists() and not processes.marked(directory)
+    assert str(directory) not in pathlib.Path("/proc/mounts").read_text()
+    assert not list(pathlib.Path("/run/netns").glob(f"kua-{directory.name}*"))
+
+
+def test_a_control_plane_alone_for_one_program():
+    begun = now()
+    script = ("$KUA_TEST_KUBECTL get nodes -o name && $KUA_TEST_KUBECTL --kubeconfig $KUA_TEST_KUBELET_KUBECONFIG "
+              "get node node-1 -o name && exit 7")
+    result = subprocess.run([sys.executable, "-m", "tests.cluster", "control-plane", "--run", "sh", "-c", script],
+                            cwd=paths.REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stdout) == (7, "node/node-1\nnode/node-1\n")
+    print("seconds:", (now() - begun).total_seconds())

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stands in for systemd: units are what a test says they are. Different from it: a restart is over
+// at once, its jobs' outcomes come from the test, and nothing is ever started.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/base/error.hpp"
+#include "lib/systemd/units.hpp"
+
+namespace kua::test {
+
+class FakeUnits final : public systemd::Units {
+  public:
+    /// A unit that is loaded and active.
+    systemd::UnitState& add(const std::string& name, std::vector<std::string> exec_start) {
+        systemd::UnitState unit;
+        unit.name = name;
+        unit.load_state = "loaded";
+        unit.active_state = "active";
+        unit.sub_state = "running";
+        unit.exec_start = std::move(exec_start);
+        unit.result = "success";
+        return units[name] = unit;
+    }
+
+    std::optional<systemd::UnitState> state(const std::string& name) override {
+        const auto unit = units.find(name);
+        return unit == units.end() ? std::nullopt : std::optional(unit->second);
+    }
+
+    std::vector<std::string> services() override {
+        std::vector<std::string> names;
+        for (const auto& [name, unit] : units) {
+            names.push_back(name);
+        }
+        return names;
+    }
+
+    systemd::JobResult restart(const std::string& name, Duration timeout,
+                               std::stop_token stop) override {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+        restarted.push_back(name);
+        timeouts.push_back(timeout);
+        return on_restart ? on_restart(name) : systemd::JobResult{"done"};
+    }
+
+    systemd::UnitState wait_settled(const std::string& name, Duration timeout,
+                                    std::stop_token stop) override {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+        timeouts.push_back(timeout);
+        if (on_wait_settled) {
+            on_wait_settled(name);
+        }
+        const auto unit = state(name);
+        if (!unit) {
+            throw Error(ErrorKind::failed, "no unit " + name);
+        }
+        return *unit;
+    }
+
+    std::map<std::string, systemd::UnitState> units;
+    /// What a restart does and how its job ends; may throw. Without one every job is done.
+    std::function<systemd::JobResult(const std::string& name)> on_restart;
+    std::function<void(const std::string& name)> on_wait_settled;
+    std::vector<std::string> restarted;  ///< Names, in order.
+    std::vector<Duration> timeouts;      ///< What restart and wait_settled were given, in order.
+};
+
+}  // namespace kua::test

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kube/client.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/lib/kube/fake_http_client.hpp"
+#include "tests/lib/kube/fixture.hpp"
+
+namespace kua::kube {
+namespace {
+
+using test::error_of;
+using test::FakeHttpClient;
+using test::KubeletFiles;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Json status_object(int code, const std::string& message) {
+    return {{"kind", "Status"}, {"code", code}, {"message", message}};
+}
+
+class KubeClient : public ::testing::Test {
+  protected:
+    KubeletFiles files_;
+    FakeHttpClient http_;
+    Client client_{http_, files_.path()};
+};
+
+TEST_F(KubeClient, SendsACallWithTheKubeconfigsCredentials) {
+    http_.then(200, {{"kind", "Node"}});
+    Call call;
+    call.method = "PATCH";
+    call.path = "/api/v1/nodes/node-1";
+    call.query = {{"fieldSelector", "metadata.name=a+b"}, {"limit", "5"}};
+    call.content_type = kMergePatch;
+    call.body = {{"spec", {{"unschedulable", true}}}};
+    call.timeout = Duration(1234);
+    const Answer answer = client_.call(call, {});
+    EXPECT_TRUE(answer.ok());
+    EXPECT_EQ(answer.body.at("kind"), "Node");
+
+    const http::Request sent = http_.requests().at(0);
+    EXPECT_EQ(sent.method, "PATCH");
+    EXPECT_EQ(sent.url,
+              "https://127.0.0.1:6443/api/v1/nodes/node-1?fieldSelector=metadata.name%3Da%2Bb&"
+              "limit=5");
+    EXPECT_EQ(sent.headers.at("Content-Type"), "application/merge-patch+json");
+    EXPECT_EQ(sent.headers.at("Accept"), "application/json");
+    EXPECT_EQ(sent.headers.count("Authorization"), 0U);
+    EXPECT_EQ(sent.body, R"({"spec":{"unschedulable":true}})");
+    EXPECT_EQ(sent.timeout, Duration(1234));
+    EXPECT_EQ(sent.tls.ca_pem, files_.authority().pem());
+    EXPECT_FALSE(sent.tls.key_pem.empty());
+}
+
+TEST_F(KubeClient, SendsATokenWhereThereIsOne) {
+    const auto path =
+        files_.folder().write("token",
+                              "clusters: [{name: c, cluster: {server: 'https://h'}}]\n"
+                              "users: [{name: u, user: {token: secret}}]\n"
+                              "contexts: [{name: x, context: {cluster: c, user: u}}]\n");
+    Client client(http_, path);
+    http_.then(200, Json::object());
+    client.must({}, {});
+    EXPECT_EQ(http_.requests().at(0).headers.at("authorization"), "Bearer secret");
+}
+
+TEST_F(KubeClient, GivesRefusalsAsAnswers) {
+    http_.then(409, status_object(409, "the object has been modified"));
+    const Answer answer = client_.call({}, {});
+    EXPECT_EQ(answer.status, 409);
+    EXPECT_FALSE(answer.ok());
+    EXPECT_EQ(answer.message(), "the object has been modified");
+}
+
+TEST_F(KubeClient, PutsARefusalWithoutAStatusIntoWords) {
+    http_.then_text(404, "404 page not found\n").then_text(403, "");
+    EXPECT_THAT(client_.call({}, {}).message(), HasSubstr("404 page not found"));
+    EXPECT_EQ(client_.call({}, {}).message(), "forbidden");
+}
+
+TEST_F(KubeClient, RefusesASuccessThatIsNoJson) {
+    http_.then_text(200, "<html>");
+    const Error error = error_of([&] { client_.call({}, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), HasSubstr("https://127.0.0.1:6443"));
+}
+
+TEST_F(KubeClient, TakesAServerInTroubleForATransientError) {
+    for (const int status : {429, 500, 503, 504}) {
+        http_.then(status, status_object(status, "not now"));
+        const Error error = error_of([&] { client_.call({}, {}); });
+        EXPECT_EQ(error.kind(), ErrorKind::transient) << status;
+        EXPECT_THAT(error.what(), HasSubstr(std::to_string(status) + " not now"));
+    }
+}
+
+TEST_F(KubeClient, GivesA429WithItsDelayWhenAskedTo) {
+    http_.then(429, status_object(429, "would violate the budget"), {{"Retry-After", "10"}})
+        .then(429, status_object(429, ""), {{"Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"}});
+    const Answer answer = client_.call({}, {}, true);
+    EXPECT_EQ(answer.status, 429);
+    EXPECT_EQ(answer.retry_after, std::chrono::seconds(10));
+    EXPECT_EQ(client_.call({}, {}, true).retry_after, std::nullopt);
+}
+
+TEST_F(KubeClient, GetIsAbsentOn404AndMustThrowsWhatTheServerSays) {
+    http_.then(404, status_object(404, "nodes \"x\" not found"))
+        .then(200, {{"kind", "Node"}})
+        .then(403, status_object(403, "nodes is forbidden"))
+        .then(422, status_object(422, "is invalid"));
+    EXPECT_EQ(client_.get("/x", {}), std::nullopt);
+    EXPECT_EQ(client_.get("/x", {})->at("kind"), "Node");
+    Error error = error_of([&] { client_.must({"GET", "/x"}, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_STREQ(error.what(), "GET /x: 403 nodes is forbidden");
+    error = error_of([&] { client_.must({"POST", "/x"}, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+}
+
+TEST_F(KubeClient, ReadsTheCredentialsAgainWhenTheyAreNotAccepted) {
+    http_.then(401, status_object(401, "Unauthorized")).then(200, Json::object());
+    const Error error = error_of([&] { client_.call({}, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::transient);
+    EXPECT_THAT(error.what(), HasSubstr(files_.path().string()));
+    const test::Identity fresh = files_.issue(std::chrono::hours(1));
+    client_.call({}, {});
+    EXPECT_NE(http_.requests().at(0).tls.certificate_pem, fresh.certificate_pem);
+    EXPECT_EQ(http_.requests().at(1).tls.certificate_pem, fresh.certificate_pem);
+}
+
+TEST_F(KubeClient, ReadsTheCredentialsAgainAfterAConnectionThatFailed) {
+    http_.then_fail(ErrorKind::transient).then_fail(ErrorKind::invalid).then(200, Json::object());
+    std::vector<std::string> used;
+    for (int i = 0; i < 2; ++i) error_of([&] { client_.call({}, {}); });
+    const test::Identity fresh = files_.issue(std::chrono::hours(1));
+    client_.call({}, {});
+    EXPECT_EQ(http_.requests().at(2).tls.certificate_pem, fresh.certificate_pem);
+}
+
+TEST_F(KubeClient, DoesNotReadTheCredentialsAgainWithoutNeed) {
+    http_.then(200, Json::object()).then(404, Json::object()).then(200, Json::object());
+    client_.call({}, {});
+    const auto first = client_.credentials();
+    client_.call({}, {});
+    client_.call({}, {});
+    EXPECT_EQ(client_.credentials(), first);
+}
+
+TEST_F(KubeClient, RecoversWhenAnExpiredCertificateIsReplaced) {
+    files_.issue(std::chrono::hours(-1));
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_THAT(error_of([&] { client_.call({}, {}); }).what(), HasSubstr("expired at"));
+    }
+    EXPECT_TRUE(http_.requests().empty());
+    files_.issue(std::chrono::hours(1));
+    http_.then(200, Json::object());
+    EXPECT_TRUE(client_.call({}, {}).ok());
+}
+
+TEST_F(KubeClient, CutsAWatchIntoLines) {
+    http_.then(
+        [](const http::Request& request, const FakeHttpClient::Give& give, const std::stop_token&) {
+            for (const char* piece :
+                 {"{\"a\":", "1}\n{\"a\":2}", "\n", "\n{\"a\":3}\n{\"a", "\":4}\n"}) {
+                give(piece);
+            }
+            return http::Response{200, {}, "", request.url};
+        });
+    std::vector<int> seen;
+    int opened = 0;
+    const Answer answer = client_.watch(
+        "/x", {{"watch", "true"}}, Duration(99),
+        [&](const Json& line) { seen.push_back(line.at("a").get<int>()); }, {}, [&] { ++opened; });
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(opened, 1);
+    EXPECT_THAT(seen, ElementsAre(1, 2, 3, 4));
+    EXPECT_EQ(http_.requests().at(0).timeout, Duration::zero());
+    EXPECT_EQ(http_.requests().at(0).idle_timeout, Duration(99));
+}
+
+TEST_F(KubeClient, GivesARefusedWatchAsAnAnswer) {
+    http_.then(410, status_object(410, "too old resource version")).then(401, Json::object());
+    const auto fail = [](const Json&) { FAIL(); };
+    EXPECT_EQ(client_.watch("/x", {}, Duration(0), fail, {}).message(), "too old resource version");
+    const auto before = client_.credentials();
+    EXPECT_EQ(client_.watch("/x", {}, Duration(0), fail, {}).status, 401);
+    EXPECT_NE(client_.credentials(), before);
+}
+
+TEST_F(KubeClient, RefusesALineThatIsNoJsonOrEndless) {
+    http_.then_text(200, "nonsense\n");
+    http_.then([](const http::Request&, const FakeHttpClient::Give& give,
+                  const std::stop_token&) -> http::Response {
+        const std::string piece(1U << 20U, 'x');
+        for (int i = 0; i < 100; ++i) give(piece);
+        throw std::logic_error("nobody stopped it");
+    });
+    const auto ignore = [](const Json&) {};
+    for (int i = 0; i < 2; ++i) {
+        const Error error = error_of([&] { client_.watch("/x", {}, Duration(0), ignore, {}); });
+        EXPECT_EQ(error.kind(), ErrorKind::invalid);
+        EXPECT_THAT(error.what(), HasSubstr("watching https://127.0.0.1:6443/x"));
+    }
+}
+
+TEST(Refusal, HasAKindForEachStatus) {
+    const auto kind = [](int status) { return refusal({status, {}, {}}, "x").kind(); };
+    EXPECT_EQ(kind(403), ErrorKind::invalid);
+    EXPECT_EQ(kind(404), ErrorKind::invalid);
+    EXPECT_EQ(kind(409), ErrorKind::transient);
+    EXPECT_EQ(kind(429), ErrorKind::transient);
+    EXPECT_EQ(kind(503), ErrorKind::transient);
+    EXPECT_EQ(kind(400), ErrorKind::failed);
+    EXPECT_EQ(kind(422), ErrorKind::failed);
+    EXPECT_STREQ(refusal({409, {}, {}}, "patching Node a").what(), "patching Node a: 409 conflict");
+}
+
+}  // namespace
+}  // namespace kua::kube

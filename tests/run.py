@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs all tests of all runners and adds them up: the last line is `N passed, N failed, N skipped`.
+
+Fails when a test failed, and when fewer tests ran than the tree has: every TEST in a C++ source and every `def test_` in a
+Python file must be among those that ran.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+import fuzz.run
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
+PYTEST = re.compile(r"^(?:    )?def (test_\w+)\(", re.MULTILINE)
+
+
+class Results:
+    """What ran, by how it ended; names are `Suite.Name` for gtest, `file::function` for pytest."""
+
+    def __init__(self):
+        self.passed, self.failed, self.skipped = [], [], []
+
+    def read_junit(self, path: pathlib.Path):
+        for case in xml.etree.ElementTree.parse(path).iter("testcase"):
+            suite, name = case.get("classname") or "", case.get("name")
+            full = f"{suite}.{name}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed.append(full)
+            elif case.find("skipped") is not None or case.get("status") == "notrun":
+                self.skipped.append(full)
+            else:
+                self.passed.append(full)
+
+    @property
+    def all(self):
+        return self.passed + self.failed + self.skipped
+
+
+def section(title):
+    print(f"== {title}", file=sys.stderr, flush=True)
+
+
+def junit_of_gtest(report: pathlib.Path, results: Results):
+    """meson gathers gtest's own reports: a suite's name carries meson's test name in front of it."""
+    for suite in xml.etree.ElementTree.parse(report).iter("testsuite"):
+        for case in suite.iter("testcase"):
+            name = f"{case.get('classname') or suite.get('name')}.{case.get('name')}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                results.failed.append(name)
+            elif case.find("skipped") is not None:
+                results.skipped.append(name)
+            else:
+                results.passed.append(name)
+
+
+def run_meson(build: pathlib.Path, results: Results, command, arguments):
+    report = build / "meson-logs" / "testlog.junit.xml"
+    report.unlink(missing_ok=True)
+    code = subprocess.run([*command, "meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs",
+                           "--timeout-multiplier", "4", *arguments],
+                          cwd=ROOT, check=False).returncode
+    before = len(results.failed)
+    if report.exists():
+        junit_of_gtest(report, results)
+    if code != 0 and len(results.failed) == before:
+        # A program that died or timed out has no report of its own.
+        results.failed.append(f"meson test {' '.join(arguments)} ended with {code}")
+
+
+def run_pytest(results: Results, arguments):
+    with tempfile.TemporaryDirectory() as work:
+        report = pathlib.Path(work) / "pytest.xml"
+        code = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--junitxml={report}", "tests", *arguments],
+                              cwd=ROOT, check=False).returncode
+        before = len(results.failed)
+        if report.exists():
+            results.read_junit(report)
+        if code != 0 and len(results.failed) == before:
+            results.failed.append(f"pytest ended with {code}")
+
+
+def not_run(results: Results) -> list:
+    """Tests that stand in the tree and are not among those that ran."""
+    names = results.all
+    gtests = {re.sub(r"/\d+$", "", n.split("/", 1)[1] if n.count("/") > 1 else n) for n in names} | set(names)
+    functions = {n.split("[")[0].rsplit(".", 1)[-1] for n in names}
+    missing = []
+    for path in sorted((ROOT / "tests").rglob("*_test.cpp")):
+        for suite, name in GTEST.findall(path.read_text()):
+            if f"{suite}.{name}" not in gtests and not any(n.endswith(f"{suite}.{name}") for n in gtests):
+                missing.append(f"{path.relative_to(ROOT)}: {suite}.{name}")
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name in PYTEST.findall(path.read_text()):
+            if name not in functions:
+                missing.append(f"{path.relative_to(ROOT)}: {name}")
+    return missing
+
+
+def sanitized(results: Results):
+    """The unit and adapter tests again, with the compiler's own checks."""
+    for name in ("address,undefined", "thread"):
+        folder = ROOT / f"build-{name.replace(',', '-')}"
+        if not (folder / "build.ninja").exists():
+            subprocess.run(["meson", "setup", str(folder), f"-Db_sanitize={name}", "-Dbuildtype=debug", "-Db_lundef=false"],
+                           cwd=ROOT, check=True, env={**os.environ, "CXX": "ccache g++"}, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "-C", str(folder), "--quiet"], check=True)
+        section(f"units, -fsanitize={name}")
+        run_meson(folder, results, [], ["--no-suite", "api", "--timeout-multiplier", "5"])
+
+
+def fuzzed(results: Results, seconds, seed):
+    """Each target in fuzz/ is a test."""
+    names = fuzz.run.targets()
+    try:
+        fuzz.run.build(names)
+    except subprocess.CalledProcessError as error:
+        results.failed.append(f"fuzz: the build ended with {error.returncode}")
+        return
+    for name, wrong in fuzz.run.fuzz_all(names, seconds, seed):
+        if wrong:
+            print(f"fuzz.{name}: {wrong}", flush=True)
+        (results.failed if wrong else results.passed).append(f"fuzz.{name}")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev test")
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--all", action="store_true", help="the long ones, too")
+    options, rest = parser.parse_known_args()
+    begun = time.monotonic()
+    results = Results()
+    if not rest:
+        section("units and adapters")
+        run_meson(options.build, results, [], ["--no-suite", "api"])
+        section("adapters against a real API server")
+        run_meson(options.build, results, [sys.executable, "-m", "tests.cluster", "control-plane", "--run"], ["--suite", "api"])
+        seconds = int(os.environ.get("KUA_FUZZ_SECONDS") or (600 if options.all else 60))
+        section(f"fuzzers, {seconds} s each")
+        # A short run finds the same each time; what is new is for the long ones to find.
+        fuzzed(results, seconds, seed=0 if options.all else 1)
+        if options.all:
+            sanitized(results)
+    section("real hosts")
+    run_pytest(results, rest)
+    missing = [] if rest else not_run(results)
+    for name in missing:
+        print(f"did not run: {name}")
+    for name in results.failed:
+        print(f"failed: {name}")
+    print(f"== {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    skipped = f", {len(results.skipped)} skipped" if results.skipped else ""
+    print(f"{len(results.passed)} passed, {len(results.failed)} failed{skipped}")
+    sys.exit(1 if results.failed or missing or not results.passed else 0)
+
+
+if __name__ == "__main__":
+    main()
