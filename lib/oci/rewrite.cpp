@@ -15,15 +15,49 @@ namespace {
 
 constexpr std::size_t kMostPattern = 1024;
 constexpr std::size_t kMostResult = 4096;
+constexpr unsigned kMostRepetitions = 1000;
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_word(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/// Go refuses these too (regexp/syntax: ErrInvalidRepeatSize, no back-references), while libstdc++
+/// reads such numbers without looking how large they get.
+void check_numbers(std::string_view pattern) {
+    for (std::size_t at = 0; at < pattern.size(); ++at) {
+        if (pattern[at] == '\\') {
+            ++at;
+            if (at < pattern.size() && pattern[at] >= '1' && pattern[at] <= '9') {
+                throw Error(ErrorKind::invalid, "has a back-reference, which Go does not know");
+            }
+            continue;
+        }
+        if (pattern[at] != '{') {
+            continue;
+        }
+        const auto* begin = pattern.begin() + at + 1;
+        for (int numbers = 0; numbers < 2; ++numbers) {
+            const auto* end = std::find_if_not(begin, pattern.end(), is_digit);
+            const auto count = whole_number<unsigned>(std::string_view(begin, end));
+            if (begin != end && (!count || *count > kMostRepetitions)) {
+                throw Error(ErrorKind::invalid,
+                            format("repeats something more than {} times", kMostRepetitions));
+            }
+            if (end == pattern.end() || *end != ',') {
+                break;
+            }
+            begin = end + 1;
+        }
+    }
 }
 
 std::regex compile(const std::string& pattern) {
     if (pattern.size() > kMostPattern) {
         throw Error(ErrorKind::invalid, format("is longer than {} bytes", kMostPattern));
     }
+    check_numbers(pattern);
     auto flags = std::regex::ECMAScript;
 #ifdef _GLIBCXX_REGEX
     // Go's expressions have no back-references and take linear time; libstdc++ knows a mode
