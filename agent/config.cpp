@@ -258,6 +258,16 @@ upgrade::Prefetch prefetch(const Json& value, const std::string& key) {
     return word->second;
 }
 
+upgrade::Lifted lifted(const Json& value, const std::string& key) {
+    if (value == "stop") {
+        return upgrade::Lifted::stop;
+    }
+    if (value != "again") {
+        wrong(key, value, "stop or again");
+    }
+    return upgrade::Lifted::again;
+}
+
 /// `<data-dir>/agent/kubelet.kubeconfig` is where k3s writes it.
 std::filesystem::path data_dir_of(const std::filesystem::path& kubeconfig) {
     return kubeconfig.parent_path().filename() == "agent"
@@ -290,17 +300,19 @@ Config read_config(const Json& value, const std::string& name) {
                                                [&](const Json& list, const std::string& key) {
                                                    read_keys(list, key, config.verify.public_keys);
                                                }}})},
-                    {"prefetch",
-                     [&](const Json& word, const std::string& key) {
-                         config.prefetch = prefetch(word, key);
-                     }},
-                    {"download", reader
-                                     .nested({{"rate",
-                                               [&](const Json& number, const std::string& key) {
-                                                   config.download.rate = rate(number, key);
-                                               }},
-                                              {"jitter", duration_into(config.download.jitter,
-                                                                       seconds(0), hours(24))}})},
+                    {"cordon", reader.nested({{"when_lifted",
+                                               [&](const Json& word, const std::string& key) {
+                                                   config.cordon.when_lifted = lifted(word, key);
+                                               }}})},
+                    {"prefetch", [&](const Json& word,
+                                     const std::
+                                         string& key) { config.prefetch = prefetch(word, key); }},
+                    {"download", reader.nested({{"rate",
+                                                 [&](const Json& number, const std::string& key) {
+                                                     config.download.rate = rate(number, key);
+                                                 }},
+                                                {"jitter", duration_into(config.download.jitter,
+                                                                         seconds(0), hours(24))}})},
                     {"restart", reader
                                     .nested({{"timeout", duration_into(config.restart.timeout,
                                                                        seconds(10), hours(1))}})},

@@ -34,6 +34,9 @@ struct Config {
     struct {
         std::vector<std::filesystem::path> public_keys;  ///< Any: signatures are required.
     } verify;
+    struct {
+        upgrade::Lifted when_lifted = upgrade::Lifted::stop;
+    } cordon;
     upgrade::Prefetch prefetch = upgrade::Prefetch::in_window;
     struct {
         std::uint64_t rate = 0;  ///< Bytes per second; 0: as fast as it comes.

@@ -63,8 +63,14 @@ void OwnNode::patch(const Json& body, std::string_view deed, const kube::Query& 
     }
 }
 
+bool marked_by_us(const Json& node) { return kube::annotations_of(node).contains(kCordonedBy); }
+
 bool cordoned_by_others(const Json& node) {
-    return kube::is_unschedulable(node) && !kube::annotations_of(node).contains(kCordonedBy);
+    return kube::is_unschedulable(node) && !marked_by_us(node);
+}
+
+bool uncordoned_by_others(const Json& node) {
+    return !kube::is_unschedulable(node) && marked_by_us(node);
 }
 
 }  // namespace kua::node

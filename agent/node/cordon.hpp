@@ -47,7 +47,14 @@ class OwnNode {
     std::string name_;
 };
 
+/// True when the Node carries our annotation, whatever has become of the cordon.
+bool marked_by_us(const Json& node);
+
 /// True when the Node is cordoned, and not by us.
 bool cordoned_by_others(const Json& node);
+
+/// True when somebody has uncordoned the Node that we had cordoned: `kubectl uncordon` leaves our
+/// annotation behind, while we set and remove the two together.
+bool uncordoned_by_others(const Json& node);
 
 }  // namespace kua::node

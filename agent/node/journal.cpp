@@ -103,6 +103,13 @@ std::optional<Record> Journal::read() const {
     return read_record(parse_json(*text, path_.string()), path_.string());
 }
 
+std::filesystem::path Journal::put_aside() const {
+    auto aside = path_;
+    aside += ".broken";
+    fs::rename_durably(path_, aside);
+    return aside;
+}
+
 void Journal::end() const { fs::remove_durably(path_); }
 
 }  // namespace kua::node

@@ -62,6 +62,10 @@ class Journal {
     /// naming the file for what can't be understood.
     [[nodiscard]] std::optional<Record> read() const;
 
+    /// Renames a record that can't be understood to `journal.json.broken` (over an earlier one),
+    /// for somebody to look at. Throws Error{failed}.
+    std::filesystem::path put_aside() const;
+
     /// The upgrade has ended: nothing to repair. Safe to repeat.
     void end() const;
 

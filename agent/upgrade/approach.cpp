@@ -18,6 +18,7 @@ namespace {
 constexpr Duration kLongSleep{3'600'000};
 constexpr Duration kVersionAgain{45'000};
 constexpr int kPercentALine = 10;
+constexpr std::chrono::minutes kAfterLifted{15};
 /// A free slot is not kept waiting for checks that were passed a moment ago. What changes within a
 /// minute is found by the drain, or by nobody.
 constexpr std::chrono::minutes kChecksHold{1};
@@ -283,9 +284,31 @@ Standing NodeLoop::go(const Candidate& candidate, const Site& site, const std::s
     }
     auto record = record_of(candidate, site, staged_->second);
     said_.clear();
+    const auto lifted = [this] {
+        const auto node = view_.node.get(settings_.node);
+        return node && node::uncordoned_by_others(*node);
+    };
+    bool stopped_by_hand = false;
+    Meanwhile meanwhile;
+    meanwhile.unwanted = [&]() -> std::optional<std::string> {
+        if (settings_.lifted == Lifted::stop && lifted()) {
+            stopped_by_hand = true;
+            return format(
+                "somebody has uncordoned the node (cordon.when_lifted: stop); it is tried again "
+                "after {}, the label {}=disabled keeps it out",
+                to_text(kAfterLifted), plan::label_of(plan.name));
+        }
+        return unwanted(candidate);
+    };
+    if (settings_.lifted == Lifted::again) {
+        meanwhile.cordon_again = lifted;
+    }
     Upgrade upgrade(tools_, limits_of(candidate), settings_.node, std::move(record), plan.drain,
-                    since, [this, &candidate] { return unwanted(candidate); });
+                    since, std::move(meanwhile));
     const auto outcome = upgrade.run(stop);
+    if (outcome.ending == Ending::undone && stopped_by_hand) {
+        return blocked(candidate, Error(ErrorKind::failed, outcome.reason), stop, kAfterLifted);
+    }
     if (outcome.ending == Ending::undone && !unwanted(candidate)) {
         throw Error(ErrorKind::failed, outcome.reason);
     }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "agent/node/cordon.hpp"
+#include "agent/release/install.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
@@ -70,13 +72,57 @@ void NodeLoop::try_again() {
 }
 
 void NodeLoop::recover(const std::stop_token& stop) {
-    auto record = tools_.journal.read();
-    if (!record) {
+    try {
+        auto record = tools_.journal.read();
+        if (record) {
+            Upgrade upgrade(tools_, settings_.limits, settings_.node, std::move(*record),
+                            std::nullopt, std::nullopt);
+            upgrade.resume(stop);
+        }
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::invalid) {
+            throw;
+        }
+        recover_blindly(error, stop);
+    }
+}
+
+void NodeLoop::recover_blindly(const Error& error, const std::stop_token& stop) {
+    const auto aside = tools_.journal.put_aside();
+    log::error(
+        format("{}; put aside as {}. An upgrade may have been interrupted: the node is "
+               "uncordoned if this agent had cordoned it, k3s is started if it is down, and "
+               "the Plans are looked at anew",
+               error.what(), aside.string()));
+    try {
+        // Every swap is one rename: what lies in k3s's place is whole, the old one or the new one.
+        const auto unit = node::find_k3s(tools_.units, settings_.unit, settings_.binary);
+        release::discard_next(release::places(unit.binary));
+        const auto state = tools_.units.state(unit.name);
+        if (state && (state->active_state == "inactive" || state->active_state == "failed")) {
+            node::restart_unit(tools_.units, tools_.clock, unit.name, settings_.limits.restart,
+                               stop);
+        }
+    } catch (const Error& trouble) {
+        if (trouble.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::error(format("looking after k3s: {}", trouble.what()));
+    }
+}
+
+void NodeLoop::uncordon_leftover(const Json& node, const std::stop_token& stop) {
+    if (!node::marked_by_us(node)) {
         return;
     }
-    Upgrade upgrade(tools_, settings_.limits, settings_.node, std::move(*record), std::nullopt,
-                    std::nullopt);
-    upgrade.resume(stop);
+    // The watch may be behind; what was cordoned by somebody else meanwhile stays so.
+    const node::OwnNode own_node(tools_.api, settings_.node);
+    if (node::marked_by_us(own_node.read(stop))) {
+        own_node.uncordon(stop);
+        log::warning(
+            "uncordoned the node: its annotation says that this agent had cordoned it, and there "
+            "is no journal of an upgrade on this host");
+    }
 }
 
 std::optional<NodeLoop::Blindness> NodeLoop::blind(const std::optional<Json>& node) const {
@@ -123,12 +169,14 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto labels = kube::labels_of(*node);
     const auto wanted = candidates(plans, labels);
     try {
+        uncordon_leftover(*node, stop);
         tidy(wanted, lock, stop);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::stopped) {
             throw;
         }
-        log::warning(format("an old report could not be removed from the lock: {}", error.what()));
+        log::warning(
+            format("what an earlier upgrade has left could not be removed: {}", error.what()));
     }
     if (wanted.empty()) {
         // What was fetched for a Plan that is gone.
@@ -245,12 +293,12 @@ Standing NodeLoop::reported(const Candidate& candidate, const Conflict& conflict
 }
 
 Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
-                           const std::stop_token& stop) {
+                           const std::stop_token& stop, std::optional<Duration> wanted_pause) {
     ready_.erase(candidate.key());
     auto& retry = retries_[candidate.key()];
     // What trying again may mend is tried more often than what somebody has to change: a release
     // that is not in order may have to be downloaded to find that out.
-    const auto next = retry.pause.next();
+    const auto next = wanted_pause ? *wanted_pause : retry.pause.next();
     const auto pause =
         error.kind() == ErrorKind::transient ? std::min(next, kLongestTransient) : next;
     retry.next = tools_.clock.monotonic() + pause;

@@ -31,6 +31,12 @@ enum class Prefetch {
     never,      ///< Only with a slot.
 };
 
+/// What becomes of an upgrade whose cordon somebody lifts before k3s is restarted.
+enum class Lifted {
+    stop,   ///< It is undone, and not tried again for a while.
+    again,  ///< The node is cordoned, and drained, again.
+};
+
 struct NodeSettings {
     std::string node;
     std::string unit;              ///< Empty: found.
@@ -40,6 +46,7 @@ struct NodeSettings {
     std::filesystem::path images{};  ///< k3s's folder for airgap images.
     Prefetch prefetch = Prefetch::in_window;
     Duration jitter{0};  ///< A fetch begins at a random moment within this.
+    Lifted lifted = Lifted::stop;
 };
 
 /// Runs in one thread. Plans are gone through by name; one at a time is worked on.
@@ -64,6 +71,9 @@ class NodeLoop {
     };
 
     void recover(const std::stop_token& stop);
+    /// Brings the host to rest whose journal can't be understood, as far as that can be told
+    /// without it; the cordon and the slot are found in the cluster.
+    void recover_blindly(const Error& error, const std::stop_token& stop);
     Duration turn(const std::stop_token& stop);
     /// Why nothing can be decided now; absent when everything is known.
     struct Blindness {
@@ -79,7 +89,11 @@ class NodeLoop {
     std::optional<Standing> go_at_once(const Candidate& candidate, const std::stop_token& stop);
     Standing attempt(const Candidate& candidate, const lock::Lock& lock, const Plans& plans,
                      const std::stop_token& stop);
-    Standing blocked(const Candidate& candidate, const Error& error, const std::stop_token& stop);
+    /// `pause` until the next try; absent: longer each time.
+    Standing blocked(const Candidate& candidate, const Error& error, const std::stop_token& stop,
+                     std::optional<Duration> pause = std::nullopt);
+    /// Undoes the cordon of an upgrade that nothing else is known of.
+    void uncordon_leftover(const Json& node, const std::stop_token& stop);
     Standing reported(const Candidate& candidate, const Conflict& conflict, const lock::Lock& lock,
                       const std::stop_token& stop);
     std::optional<Standing> outside_window(const Candidate& candidate) const;

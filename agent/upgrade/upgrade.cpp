@@ -41,14 +41,14 @@ std::string said_of(Ending ending) {
 
 Upgrade::Upgrade(Tools tools, Limits limits, std::string node, node::Record record,
                  std::optional<plan::DrainSpec> drain, std::optional<Monotonic> slot_since,
-                 Unwanted unwanted)
+                 Meanwhile meanwhile)
     : tools_(tools),
       limits_(limits),
       node_name_(std::move(node)),
       own_node_(tools.api, node_name_),
       record_(std::move(record)),
       drain_(std::move(drain)),
-      unwanted_(std::move(unwanted)),
+      meanwhile_(std::move(meanwhile)),
       began_(slot_since.value_or(tools.clock.monotonic())),
       deadline_(began_ + limits.deadline) {
     if (slot_since) {
@@ -182,6 +182,9 @@ void Upgrade::perform(const Step& step, const std::stop_token& stop) {
     // Once k3s was restarted, the quickest way out is through.
     if (step.disruptive && record_.restarted.empty()) {
         ensure_may_go_on();
+        if (keep_cordoned(stop) && timings_.contains("drain")) {
+            drain(stop);  // What was scheduled meanwhile.
+        }
     }
     record_.step = step.name;
     journal();
@@ -221,7 +224,7 @@ void Upgrade::drain(const std::stop_token& stop) {
     const auto remaining = std::chrono::ceil<Duration>(deadline_ - tools_.clock.monotonic());
     drain.run(
         *drain_, std::max(remaining, Duration(1)),
-        [this](std::size_t left, const std::string& detail) {
+        [this, &stop](std::size_t left, const std::string& detail) {
             auto text =
                 left == 0 ? std::string() : format("{} {} left", left, left == 1 ? "pod" : "pods");
             if (!detail.empty()) {
@@ -229,6 +232,7 @@ void Upgrade::drain(const std::stop_token& stop) {
             }
             show("Draining", text);
             ensure_may_go_on();
+            keep_cordoned(stop);
         },
         stop);
 }
@@ -239,9 +243,19 @@ void Upgrade::ensure_may_go_on() const {
         throw Error(ErrorKind::failed, format("not done within {} (spec.jobActiveDeadlineSecs)",
                                               to_text(limits_.deadline)));
     }
-    if (const auto reason = unwanted_ ? unwanted_() : std::nullopt) {
+    if (const auto reason = meanwhile_.unwanted ? meanwhile_.unwanted() : std::nullopt) {
         throw Error(ErrorKind::failed, *reason);
     }
+}
+
+bool Upgrade::keep_cordoned(const std::stop_token& stop) {
+    if (!cordons() || !meanwhile_.cordon_again || !meanwhile_.cordon_again()) {
+        return false;
+    }
+    log::warning("somebody has uncordoned the node; cordoning it again (cordon.when_lifted: again)",
+                 {{"plan", record_.plan}});
+    insist("cordoning", deadline_, stop, [&] { own_node_.cordon(record_.plan, stop); });
+    return true;
 }
 
 Duration Upgrade::within_deadline(Duration longest) const {

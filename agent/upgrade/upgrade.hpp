@@ -53,20 +53,25 @@ struct Outcome {
     std::string reason;
 };
 
-/// Why an upgrade that has begun is no longer wanted; absent while it is.
-using Unwanted = std::function<std::optional<std::string>()>;
+/// What is asked for while an upgrade is under way and k3s was not restarted yet; each may be
+/// empty. What has changed later no longer matters: the quickest way out is through.
+struct Meanwhile {
+    /// Why the upgrade is no longer wanted; absent while it is.
+    std::function<std::optional<std::string>()> unwanted{};
+    /// True when somebody has uncordoned the node and it is to be cordoned again.
+    std::function<bool()> cordon_again{};
+};
 
 /// One upgrade, from the files to the release. A step is begun only when the journal holds its
 /// name; every step is safe to repeat.
 class Upgrade {
   public:
     /// `record.step` is where `resume` goes on. `slot_since` is Choice::decided of the slot that
-    /// was taken; absent for `resume`, which looks what has become of it. `unwanted` (may be empty)
-    /// is asked until k3s is restarted: a Plan that was changed or deleted by then is undone, later
-    /// it is finished.
+    /// was taken; absent for `resume`, which looks what has become of it. A Plan that `meanwhile`
+    /// says is no longer wanted is undone.
     Upgrade(Tools tools, Limits limits, std::string node, node::Record record,
             std::optional<plan::DrainSpec> drain, std::optional<Monotonic> slot_since,
-            Unwanted unwanted = {});
+            Meanwhile meanwhile = {});
 
     /// Goes all the way, undoing or rolling back what fails. Throws only Error{stopped}: the
     /// journal says then where the next start has to go on.
@@ -114,6 +119,8 @@ class Upgrade {
     void uncordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
     void ensure_may_go_on() const;
+    /// True when the node had been uncordoned, and was cordoned again.
+    bool keep_cordoned(const std::stop_token& stop);
     /// `longest`, or what is left of the deadline.
     [[nodiscard]] Duration within_deadline(Duration longest) const;
     void finish(const Outcome& outcome);
@@ -132,7 +139,7 @@ class Upgrade {
     node::OwnNode own_node_;
     node::Record record_;
     std::optional<plan::DrainSpec> drain_;
-    Unwanted unwanted_;
+    Meanwhile meanwhile_;
     std::unique_ptr<lock::HeldSlot> slot_;
     Monotonic began_;
     Monotonic deadline_;

@@ -41,6 +41,7 @@ TEST(Config, NeedsNothing) {
                   "https://github.com/k3s-io/k3s/releases/download");
         EXPECT_TRUE(config.verify.public_keys.empty());
         EXPECT_EQ(config.prefetch, upgrade::Prefetch::in_window);
+        EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::stop);
         EXPECT_EQ(config.download.rate, 0U);
         EXPECT_EQ(config.download.jitter, seconds(0));
         EXPECT_EQ(config.k3s.data_dir, "/var/lib/rancher/k3s");
@@ -71,6 +72,8 @@ source:
   - registry: {registries: /etc/registries.yaml}
 verify: {public_keys: [/etc/one.pem, /etc/two.pem]}
 prefetch: always
+cordon:
+  when_lifted: again
 download: {rate: 5MB, jitter: 10m}
 restart: {timeout: 90s}
 health: {timeout: 1h}
@@ -96,6 +99,7 @@ folders: {state: /srv/state, run: /srv/run}
               "/etc/registries.yaml");
     EXPECT_THAT(config.verify.public_keys, ::testing::ElementsAre("/etc/one.pem", "/etc/two.pem"));
     EXPECT_EQ(config.prefetch, upgrade::Prefetch::always);
+    EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::again);
     EXPECT_EQ(config.download.rate, 5'000'000U);
     EXPECT_EQ(config.download.jitter, minutes(10));
     EXPECT_EQ(config.k3s.data_dir, "/srv/k3s");
@@ -153,7 +157,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
     };
     for (const auto& [text, key, said] : std::vector<Case>{
              {"nodes: {}",
-              "nodes: ", "unknown key; known here are channel, download, folders, health"},
+              "nodes: ", "unknown key; known here are channel, cordon, download, folders, health"},
              {"node: {nam: x}", "node.nam: ", "unknown key; known here are kubeconfig, name"},
              {"node: server-1", "node: ", "must be a mapping, is \"server-1\""},
              {"channel: {poll: 9s}", "channel.poll: ", "from 10s to 24h"},
@@ -175,6 +179,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"verify: {public_keys: /etc/a.pem}", "verify.public_keys: ", "must be a list"},
              {"verify: {public_keys: [a.pem]}", "verify.public_keys[0]: ", "absolute path"},
              {"prefetch: sometimes", "prefetch: ", "must be always, in-window or never"},
+             {"cordon: {when_lifted: maybe}", "cordon.when_lifted: ", "must be stop or again"},
              {"prefetch: true", "prefetch: ", "must be always, in-window or never"},
              {"download: {rate: 5}", "download.rate: ", "must be bytes per second"},
              {"download: {rate: 5Mb}", "download.rate: ", "must be bytes per second"},

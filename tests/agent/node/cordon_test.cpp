@@ -65,6 +65,15 @@ TEST_F(OwnNodeTest, SaysWhatWasRefused) {
     EXPECT_EQ(error_of([&] { (void)node_.read({}); }).kind(), ErrorKind::invalid);
 }
 
+TEST(Cordon, TellsWhoHasLiftedIt) {
+    const Json mark = {{"annotations", {{kCordonedBy, "p"}}}};
+    EXPECT_FALSE(uncordoned_by_others(Json::object()));
+    EXPECT_FALSE(uncordoned_by_others({{"spec", {{"unschedulable", true}}}, {"metadata", mark}}));
+    EXPECT_TRUE(uncordoned_by_others({{"metadata", mark}}));
+    EXPECT_FALSE(marked_by_us(Json::object()));
+    EXPECT_TRUE(marked_by_us({{"metadata", mark}}));
+}
+
 TEST(Cordon, TellsOursFromTheOthers) {
     EXPECT_FALSE(cordoned_by_others(Json::object()));
     EXPECT_FALSE(cordoned_by_others({{"spec", {{"unschedulable", false}}}}));

@@ -163,9 +163,9 @@ class Host : public ::testing::Test {
     }
 
     upgrade::Outcome run(node::Record record, std::optional<plan::DrainSpec> drain = std::nullopt,
-                         upgrade::Unwanted unwanted = {}) {
+                         upgrade::Meanwhile meanwhile = {}) {
         upgrade::Upgrade upgrade(tools_, limits_, "server-1", std::move(record), std::move(drain),
-                                 clock_.monotonic(), std::move(unwanted));
+                                 clock_.monotonic(), std::move(meanwhile));
         return upgrade.run(stop_.get_token());
     }
 

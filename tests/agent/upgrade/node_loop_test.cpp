@@ -65,10 +65,10 @@ class NodeLoopTest : public test::Host {
             Wakeup changed;
             const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1",
                                   {&changed});
-            NodeLoop loop(
-                tools_,
-                {"server-1", "", "", limits_, ask_channel_, folder_ / "images", prefetch_, jitter_},
-                *staging_, view, changed);
+            NodeLoop loop(tools_,
+                          {"server-1", "", "", limits_, ask_channel_, folder_ / "images", prefetch_,
+                           jitter_, lifted_},
+                          *staging_, view, changed);
             loop_ = &loop;
             loop.run(stop);
         });
@@ -107,6 +107,7 @@ class NodeLoopTest : public test::Host {
     AskChannel ask_channel_;
     Prefetch prefetch_ = Prefetch::in_window;
     Duration jitter_{0};
+    Lifted lifted_ = Lifted::stop;
     test::FakeSource* source_ = nullptr;
     const release::Signatures signatures_;
     std::unique_ptr<release::Staging> staging_;
@@ -557,12 +558,87 @@ TEST_F(NodeLoopTest, RepairsFirstWhatTheJournalTellsOf) {
     expect_as_it_was();
 }
 
-TEST_F(NodeLoopTest, EndsWithAJournalItCannotRead) {
-    test::write_text(journal_.path(), "{");
-    Wakeup changed;
-    const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1", {&changed});
-    NodeLoop loop(tools_, {"server-1", "", "", limits_, ask_channel_}, *staging_, view, changed);
-    EXPECT_EQ(error_of([&] { loop.run({}); }).kind(), ErrorKind::invalid);
+TEST_F(NodeLoopTest, BringsTheNodeBackWhoseJournalNobodyCanRead) {
+    for (const auto* text : {"", "{", "null", R"({"format":99,"step":"swap","plan":"p"})"}) {
+        SCOPED_TRACE(text);
+        test::write_text(places_.next, "half of a binary");
+        units_.units.at("k3s.service").active_state = "inactive";
+        units_.on_wait_settled = [this](const std::string& name) {
+            units_.units.at(name).active_state = "active";
+        };
+        node::OwnNode(client_, "server-1").cordon("server-plan", {});
+        take_slot();
+        test::write_text(journal_.path(), text);
+        start();
+        EXPECT_TRUE(api_.wait_until([this] { return !slot() && !cordoned(); }));
+        EXPECT_TRUE(says("Idle", "no Plans"));
+        finish();
+        expect_as_it_was();
+        EXPECT_EQ(test::read_text(folder_ / "journal.json.broken"), text);
+        EXPECT_EQ(std::exchange(units_.restarted, {}), std::vector<std::string>{"k3s.service"});
+    }
+}
+
+TEST_F(NodeLoopTest, LiftsACordonOfItsOwnThatNoJournalTellsOf) {
+    node::OwnNode(client_, "server-1").cordon("server-plan", {});
+    start();
+    EXPECT_TRUE(api_.wait_until([this] { return !cordoned(); }));
+}
+
+TEST_F(NodeLoopTest, LeavesACordonOfSomebodyElse) {
+    api_.edit(kNode, {{"spec", {{"unschedulable", true}}}});
+    add_plan();
+    start();
+    EXPECT_TRUE(becomes_upgraded());
+    EXPECT_TRUE(cordoned());
+}
+
+class LiftedCordonTest : public NodeLoopTest {
+  protected:
+    /// Waits for the cordon, with pods that can't be evicted until `let_go_`, and lifts it.
+    void uncordon_while_draining() {
+        add_pod();
+        on_request_ = [this](const FakeApi::Seen& request) -> std::optional<http::Response> {
+            return request.path.ends_with("/eviction") && !let_go_
+                       ? std::optional(http::Response{429, {}, "{}", FakeApi::kServer})
+                       : std::nullopt;
+        };
+        add_plan({{"drain", Json::object()}});
+        start();
+        ASSERT_TRUE(api_.wait_until([this] { return cordoned(); }));
+        api_.edit(kNode, {{"spec", {{"unschedulable", nullptr}}}});
+    }
+
+    /// The drain looks around when one of its pods changes.
+    bool becomes(const std::function<bool()>& condition) {
+        return api_.wait_until([&] {
+            api_.edit(kPod,
+                      {{"metadata", {{"annotations", {{"look", std::to_string(++looks_)}}}}}});
+            return condition();
+        });
+    }
+
+    std::atomic<bool> let_go_ = false;
+    int looks_ = 0;
+};
+
+TEST_F(LiftedCordonTest, EndsTheUpgrade) {
+    uncordon_while_draining();
+    EXPECT_TRUE(becomes([this] { return result() == "Undone"; }));
+    EXPECT_TRUE(says("Blocked", "somebody has uncordoned the node"));
+    EXPECT_FALSE(cordoned());
+    EXPECT_TRUE(units_.restarted.empty());
+    EXPECT_EQ(binary(), kOld);
+}
+
+TEST_F(LiftedCordonTest, IsCordonedAgainWhereItIsToldSo) {
+    lifted_ = Lifted::again;
+    uncordon_while_draining();
+    EXPECT_TRUE(becomes([this] { return cordoned(); }));
+    let_go_ = true;
+    clock_.advance(std::chrono::minutes(1));
+    EXPECT_TRUE(becomes_upgraded());
+    EXPECT_FALSE(cordoned());
 }
 
 }  // namespace

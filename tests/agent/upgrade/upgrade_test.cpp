@@ -413,9 +413,10 @@ TEST_F(UpgradeTest, IsUndoneWhenThePlanIsDeletedBeforeTheRestart) {
     add_pod();
     prepare();
     int asked = 0;
-    const auto outcome = run(new_record(), plan::DrainSpec(), [&]() -> std::optional<std::string> {
-        return ++asked > 2 ? std::optional<std::string>("the Plan was deleted") : std::nullopt;
-    });
+    const auto outcome = run(
+        new_record(), plan::DrainSpec(), {[&]() -> std::optional<std::string> {
+            return ++asked > 2 ? std::optional<std::string>("the Plan was deleted") : std::nullopt;
+        }});
     EXPECT_EQ(outcome.ending, Ending::undone);
     EXPECT_THAT(outcome.reason, HasSubstr("the Plan was deleted"));
     EXPECT_TRUE(units_.restarted.empty());
@@ -424,10 +425,11 @@ TEST_F(UpgradeTest, IsUndoneWhenThePlanIsDeletedBeforeTheRestart) {
 
 TEST_F(UpgradeTest, IsFinishedWhenThePlanIsDeletedAfterTheRestart) {
     prepare();
-    const auto outcome = run(new_record(), std::nullopt, [&]() -> std::optional<std::string> {
-        return units_.restarted.empty() ? std::nullopt
-                                        : std::optional<std::string>("the Plan was deleted");
-    });
+    const auto outcome = run(new_record(), std::nullopt, {[&]() -> std::optional<std::string> {
+                                 return units_.restarted.empty()
+                                            ? std::nullopt
+                                            : std::optional<std::string>("the Plan was deleted");
+                             }});
     EXPECT_EQ(outcome.ending, Ending::succeeded);
     expect_upgraded();
 }
