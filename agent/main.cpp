@@ -29,6 +29,10 @@ int main(int argc, char** argv) {
         ->callback([&] { exit_status = kua::commands::check_config(config); });
     app.add_subcommand("manifests", "Print what a cluster needs, for kubectl apply -f -")
         ->callback([&] { exit_status = kua::commands::manifests(); });
+    auto* steps =
+        app.add_subcommand("steps", "Print the names of an upgrade's steps, in their order");
+    steps->add_flag("--json", json, "For programs");
+    steps->callback([&] { exit_status = kua::commands::steps(json); });
     kua::commands::ReleaseOptions options;
     auto* release = with_config(
         app.add_subcommand("release", "Free a node's Failed slot, so that it tries again"));

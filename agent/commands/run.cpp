@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <thread>
 
@@ -85,6 +86,27 @@ class Loop {
     std::jthread thread_;
 };
 
+/// For fault tests: stops this process at the moments that the environment names, until SIGCONT.
+upgrade::Pause pauses() {
+    const auto* const text = std::getenv("K3S_UPGRADE_AGENT_PAUSE");
+    if (text == nullptr) {
+        return {};
+    }
+    upgrade::PausePoints points;
+    try {
+        points = upgrade::read_pause_points(text);
+    } catch (const Error& error) {
+        throw Error(error.kind(), format("K3S_UPGRADE_AGENT_PAUSE: {}", error.what()));
+    }
+    return [points](std::string_view step, upgrade::Moment moment) {
+        if (points.contains({std::string(step), moment})) {
+            log::warning(format("paused at {}:{} (K3S_UPGRADE_AGENT_PAUSE), until SIGCONT", step,
+                                upgrade::name_of(moment)));
+            std::raise(SIGSTOP);
+        }
+    };
+}
+
 /// The agent with one configuration, until `stop` or an Error that needs the files of this host to
 /// change.
 void serve(const Config& config, Clock& clock, node::Report& report, const std::stop_token& stop) {
@@ -136,8 +158,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
             return channel::resolve(web, plan.channel, plan.status_latest_version, {}, token);
         };
     }
-    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report}, settings,
-                                staging, view, node_changed);
+    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, pauses()},
+                                settings, staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
         plans_changed, [&](bool leading) {

@@ -21,26 +21,23 @@ Outcome Upgrade::resume(const std::stop_token& stop) {
     log::info(format("going on with the upgrade to {} that was interrupted at \"{}\"",
                      record_.version, record_.step),
               {{"plan", record_.plan}, {"version", record_.version}, {"step", record_.step}});
-    const auto ways_back = back();
-    if (std::any_of(ways_back.begin(), ways_back.end(),
-                    [&](const Step& step) { return step.name == record_.step; })) {
-        hold(tools_.clock.monotonic());
-        return roll_back_from(record_.step, stop);
-    }
-    if (record_.step == "prepare" || record_.step == "cordon" || record_.step == "drain" ||
-        record_.step == "undo" || (record_.step == "swap" && !swapped())) {
-        return undo("the agent was restarted", stop);
-    }
-    if (record_.step == "swap" || record_.step == "restart") {
-        return resume_after_swap(stop);
-    }
-    const auto steps = forward();
-    if (std::none_of(steps.begin(), steps.end(),
-                     [&](const Step& step) { return step.name == record_.step; })) {
+    const auto* const step = find_step(record_.step);
+    if (step == nullptr) {
         throw Error(ErrorKind::invalid,
                     format("{}: the step \"{}\" is unknown to this agent; install the one that "
                            "wrote it",
                            tools_.journal.path().string(), record_.step));
+    }
+    if (step->way == Way::roll_back) {
+        hold(tools_.clock.monotonic());
+        return roll_back_from(step->name, stop);
+    }
+    if (step->way == Way::undo || step->interrupted == Interrupted::undo ||
+        (step->interrupted == Interrupted::undo_unless_swapped && !swapped())) {
+        return undo("the agent was restarted", stop);
+    }
+    if (step->interrupted != Interrupted::repeat) {
+        return resume_after_swap(stop);
     }
     // What is left takes nothing away; the slot is renewed for those who count.
     hold(tools_.clock.monotonic());
@@ -148,7 +145,16 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
 
 Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
     going_back_ = true;
-    Outcome outcome{Ending::undone, reason};
+    undoing_ = reason;
+    for (const auto* const step : going(Way::undo)) {
+        perform(*step, stop);
+    }
+    Outcome outcome{Ending::undone, undoing_};
+    finish(outcome);
+    return outcome;
+}
+
+void Upgrade::undo_all(const std::stop_token& stop) {
     // What fails must not keep the rest from being put right.
     const auto attempt = [&](std::string_view deed, const std::function<void()>& act) {
         try {
@@ -157,29 +163,22 @@ Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
             if (error.kind() == ErrorKind::stopped) {
                 throw;
             }
-            trouble(deed, error, outcome.reason);
+            trouble(deed, error, undoing_);
         } catch (const std::exception& error) {
-            trouble(deed, error, outcome.reason);
+            trouble(deed, error, undoing_);
         }
     };
-    const Step step{
-        "undo", "Undoing", false, [&](const std::stop_token& inner) {
-            // k3s was not restarted: whatever lies in its place, the old one is what
-            // runs.
-            if (record_.prepared) {
-                attempt("putting the old binary back", [&] { release::restore(places()); });
-            }
-            attempt("removing the new binary", [&] { release::discard_next(places()); });
-            attempt("uncordoning", [&] { uncordon(inner); });
-            slot_.reset();
-            attempt("giving the slot back", [&] {
-                insist("giving the slot back", std::nullopt, inner,
-                       [&] { tools_.slots.give_back(record_.plan, inner); });
-            });
-        }};
-    perform(step, stop);
-    finish(outcome);
-    return outcome;
+    // k3s was not restarted: whatever lies in its place, the old one is what runs.
+    if (record_.prepared) {
+        attempt("putting the old binary back", [&] { release::restore(places()); });
+    }
+    attempt("removing the new binary", [&] { release::discard_next(places()); });
+    attempt("uncordoning", [&] { uncordon(stop); });
+    slot_.reset();
+    attempt("giving the slot back", [&] {
+        insist("giving the slot back", std::nullopt, stop,
+               [&] { tools_.slots.give_back(record_.plan, stop); });
+    });
 }
 
 void Upgrade::trouble(std::string_view deed, const std::exception& error, std::string& reason) {
@@ -190,10 +189,7 @@ void Upgrade::trouble(std::string_view deed, const std::exception& error, std::s
 
 Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& stop) {
     going_back_ = true;
-    auto steps = back();
-    auto step = std::find_if(steps.begin(), steps.end(),
-                             [&](const Step& each) { return each.name == name; });
-    for (; step != steps.end(); ++step) {
+    for (const auto* const step : going(Way::roll_back, name)) {
         try {
             perform(*step, stop);
         } catch (const Error& error) {
@@ -214,6 +210,14 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
     Outcome outcome{Ending::failed, record_.failure};
     finish(outcome);
     return outcome;
+}
+
+void Upgrade::report_failure(const std::stop_token& stop) {
+    slot_.reset();
+    insist("reporting the failure", std::nullopt, stop, [&] {
+        tools_.slots.report(record_.plan, record_.hash, record_.version, lock::kFailed,
+                            record_.failure, stop);
+    });
 }
 
 }  // namespace kua::upgrade

@@ -2,6 +2,7 @@
 #include "agent/upgrade/upgrade.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "agent/node/drain.hpp"
@@ -64,46 +65,64 @@ void Upgrade::hold(Monotonic since) {
                                              record_.version, since);
 }
 
-std::vector<Upgrade::Step> Upgrade::forward() {
-    std::vector<Step> steps = {
-        {"prepare", "Preparing", true, [this](const std::stop_token&) { prepare(); }}};
-    if (cordons()) {
-        steps.push_back(
-            {"cordon", "Cordoning", true, [this](const std::stop_token& stop) { cordon(stop); }});
+std::vector<const StepInfo*> Upgrade::going(Way way, std::string_view from) const {
+    std::vector<const StepInfo*> found;
+    bool reached = from.empty();
+    for (const auto& step : steps()) {
+        reached = reached || step.name == from;
+        if (reached && step.way == way && has(step)) {
+            found.push_back(&step);
+        }
     }
-    if (drain_) {
-        steps.push_back(
-            {"drain", "Draining", true, [this](const std::stop_token& stop) { drain(stop); }});
+    return found;
+}
+
+bool Upgrade::has(const StepInfo& step) const {
+    // What an interrupted upgrade was at, it has.
+    if (step.name == "cordon") {
+        return cordons();
     }
-    std::vector<Step> rest = {
-        {"swap", "Swapping", true,
-         [this](const std::stop_token&) { release::swap(places(), record_.sha256); }},
-        {"restart", "Restarting", true,
-         [this](const std::stop_token& stop) { restart(within_deadline(limits_.restart), stop); }},
-        {"verify", "Verifying", false,
-         [this](const std::stop_token& stop) {
-             verify(record_.version, within_deadline(limits_.health), stop);
+    if (step.name == "drain") {
+        return drain_.has_value();
+    }
+    if (step.name == "delay") {
+        return record_.delay != Duration::zero();
+    }
+    return true;
+}
+
+void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
+    using Act = std::function<void(Upgrade&, const std::stop_token&)>;
+    static const std::map<std::string_view, Act> acts = {
+        {"prepare", [](Upgrade& self, const auto&) { self.prepare(); }},
+        {"cordon", &Upgrade::cordon},
+        {"drain", &Upgrade::drain},
+        {"swap",
+         [](Upgrade& self, const auto&) { release::swap(self.places(), self.record_.sha256); }},
+        {"restart",
+         [](Upgrade& self, const auto& token) {
+             self.restart(self.within_deadline(self.limits_.restart), token);
          }},
-        {"uncordon", "Uncordoning", false, [this](const std::stop_token& stop) { uncordon(stop); }},
-        {"delay", "Delaying", false, [this](const std::stop_token& stop) { delay(stop); }},
-        {"label", "Labelling", false,
-         [this](const std::stop_token& stop) {
-             insist("labelling", std::nullopt, stop, [&] {
-                 own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
-             });
+        {"verify",
+         [](Upgrade& self, const auto& token) {
+             self.verify(self.record_.version, self.within_deadline(self.limits_.health), token);
          }},
-        {"release", "Releasing", false,
-         [this](const std::stop_token& stop) {
-             slot_.reset();
-             insist("giving the slot back", std::nullopt, stop,
-                    [&] { tools_.slots.give_back(record_.plan, stop); });
+        {"uncordon", &Upgrade::uncordon},
+        {"delay", &Upgrade::delay},
+        {"label", &Upgrade::label},
+        {"release", &Upgrade::give_back},
+        {"undo", &Upgrade::undo_all},
+        {"restore", [](Upgrade& self, const auto&) { release::restore(self.places()); }},
+        {"restart-previous",
+         [](Upgrade& self, const auto& token) { self.restart(self.limits_.restart, token); }},
+        {"verify-previous",
+         [](Upgrade& self, const auto& token) {
+             self.verify(self.record_.from_version, self.limits_.health, token);
          }},
+        {"uncordon-previous", &Upgrade::uncordon},
+        {"report-failure", &Upgrade::report_failure},
     };
-    if (record_.delay == Duration::zero()) {
-        std::erase_if(rest, [](const Step& step) { return step.name == "delay"; });
-    }
-    steps.insert(steps.end(), rest.begin(), rest.end());
-    return steps;
+    acts.at(step.name)(*this, stop);
 }
 
 void Upgrade::prepare() {
@@ -130,38 +149,23 @@ bool Upgrade::cordons() const {
     return record_.cordon && !record_.foreign_cordon;
 }
 
-std::vector<Upgrade::Step> Upgrade::back() {
-    return {
-        {"restore", "RollingBack", false,
-         [this](const std::stop_token&) { release::restore(places()); }},
-        {"restart-previous", "RollingBack", false,
-         [this](const std::stop_token& stop) { restart(limits_.restart, stop); }},
-        {"verify-previous", "RollingBack", false,
-         [this](const std::stop_token& stop) {
-             verify(record_.from_version, limits_.health, stop);
-         }},
-        {"uncordon-previous", "RollingBack", false,
-         [this](const std::stop_token& stop) { uncordon(stop); }},
-        {"report-failure", "RollingBack", false,
-         [this](const std::stop_token& stop) {
-             slot_.reset();
-             insist("reporting the failure", std::nullopt, stop, [&] {
-                 tools_.slots.report(record_.plan, record_.hash, record_.version, lock::kFailed,
-                                     record_.failure, stop);
-             });
-         }},
-    };
+void Upgrade::label(const std::stop_token& stop) {
+    insist("labelling", std::nullopt, stop, [&] {
+        own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
+    });
+}
+
+void Upgrade::give_back(const std::stop_token& stop) {
+    slot_.reset();
+    insist("giving the slot back", std::nullopt, stop,
+           [&] { tools_.slots.give_back(record_.plan, stop); });
 }
 
 Outcome Upgrade::run(const std::stop_token& stop) { return forward_from({}, stop); }
 
 Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop) {
-    auto steps = forward();
-    auto step = name.empty() ? steps.begin()
-                             : std::find_if(steps.begin(), steps.end(),
-                                            [&](const Step& each) { return each.name == name; });
     try {
-        for (; step != steps.end(); ++step) {
+        for (const auto* const step : going(Way::forward, name)) {
             perform(*step, stop);
         }
     } catch (const Error& error) {
@@ -175,7 +179,13 @@ Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop
     return outcome;
 }
 
-void Upgrade::perform(const Step& step, const std::stop_token& stop) {
+void Upgrade::pause(const StepInfo& step, Moment moment) const {
+    if (tools_.pause) {
+        tools_.pause(step.name, moment);
+    }
+}
+
+void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
     if (stop.stop_requested()) {
         throw Error(ErrorKind::stopped, "stopped before " + std::string(step.name));
     }
@@ -195,7 +205,9 @@ void Upgrade::perform(const Step& step, const std::stop_token& stop) {
         {{"plan", record_.plan}, {"version", record_.version}, {"step", std::string(step.name)}});
     const auto start = tools_.clock.monotonic();
     try {
-        step.act(stop);
+        pause(step, Moment::before);
+        act(step, stop);
+        pause(step, Moment::after);
     } catch (const Error&) {
         throw;
     } catch (const std::exception& error) {

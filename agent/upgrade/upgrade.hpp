@@ -16,6 +16,7 @@
 #include "agent/node/report.hpp"
 #include "agent/plan/plan.hpp"
 #include "agent/release/install.hpp"
+#include "agent/upgrade/steps.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/error.hpp"
 #include "lib/kube/client.hpp"
@@ -32,6 +33,7 @@ struct Tools {
     lock::Rival& rival;
     const node::Journal& journal;
     node::Report& report;
+    Pause pause{};  ///< May be empty.
 };
 
 struct Limits {
@@ -82,17 +84,13 @@ class Upgrade {
     Outcome resume(const std::stop_token& stop);
 
   private:
-    struct Step {
-        std::string_view name;   ///< In the journal.
-        std::string_view phase;  ///< In the lock, the status and the log.
-        bool disruptive;         ///< Wants the slot to be held for certain.
-        std::function<void(const std::stop_token&)> act;
-    };
-
-    std::vector<Step> forward();
+    /// Those of `steps()` that go this way and that this upgrade has, from the named one on.
+    [[nodiscard]] std::vector<const StepInfo*> going(Way way, std::string_view from = {}) const;
+    [[nodiscard]] bool has(const StepInfo& step) const;
     [[nodiscard]] bool cordons() const;
-    std::vector<Step> back();
-    void perform(const Step& step, const std::stop_token& stop);
+    void act(const StepInfo& step, const std::stop_token& stop);
+    void pause(const StepInfo& step, Moment moment) const;
+    void perform(const StepInfo& step, const std::stop_token& stop);
     Outcome forward_from(std::string_view name, const std::stop_token& stop);
     Outcome recover(const Error& error, const std::stop_token& stop);
     Outcome undo(const std::string& reason, const std::stop_token& stop);
@@ -118,6 +116,10 @@ class Upgrade {
     void verify(const std::string& version, Duration timeout, const std::stop_token& stop);
     void uncordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
+    void label(const std::stop_token& stop);
+    void give_back(const std::stop_token& stop);
+    void undo_all(const std::stop_token& stop);
+    void report_failure(const std::stop_token& stop);
     void ensure_may_go_on() const;
     /// True when the node had been uncordoned, and was cordoned again.
     bool keep_cordoned(const std::stop_token& stop);
@@ -145,6 +147,7 @@ class Upgrade {
     Monotonic deadline_;
     std::string phase_;
     bool going_back_ = false;
+    std::string undoing_;  ///< Why it is undone, and what failed meanwhile.
     Json timings_ = Json::object();
 };
 
