@@ -135,6 +135,8 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--all", action="store_true", help="the long ones, too")
     options, rest = parser.parse_known_args()
+    if options.all:
+        os.environ["KUA_TEST_ALL"] = "1"  # for the tests that choose what they do
     begun = time.monotonic()
     results = Results()
     if not rest:

@@ -90,7 +90,7 @@ class Loop {
 upgrade::Pause pauses() {
     const auto* const text = std::getenv("K3S_UPGRADE_AGENT_PAUSE");
     if (text == nullptr) {
-        return {};
+        return [](std::string_view, upgrade::Moment) {};
     }
     upgrade::PausePoints points;
     try {
@@ -158,7 +158,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
             return channel::resolve(web, plan.channel, plan.status_latest_version, {}, token);
         };
     }
-    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, pauses()},
+    const auto pause = pauses();
+    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, &pause},
                                 settings, staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,

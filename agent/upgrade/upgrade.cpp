@@ -180,8 +180,8 @@ Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop
 }
 
 void Upgrade::pause(const StepInfo& step, Moment moment) const {
-    if (tools_.pause) {
-        tools_.pause(step.name, moment);
+    if (tools_.pause != nullptr) {
+        (*tools_.pause)(step.name, moment);
     }
 }
 

@@ -33,7 +33,7 @@ struct Tools {
     lock::Rival& rival;
     const node::Journal& journal;
     node::Report& report;
-    Pause pause{};  ///< May be empty.
+    const Pause* pause = nullptr;  ///< Null: none.
 };
 
 struct Limits {

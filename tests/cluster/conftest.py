@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from . import crash_report
 from .cluster import Cluster
 from .fleet import Lender
 
@@ -39,3 +40,12 @@ def fleets():
 def fleet(fleets):
     """A server and two agents with the package."""
     yield from fleets.lend(1, 2)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The crash test's table; on a whole run also for docs/reliability.md."""
+    if crash_report.TABLE:
+        table = crash_report.TABLE["report"].table(crash_report.TABLE["steps"], crash_report.TABLE["faults"])
+        terminalreporter.write_line(table)
+        if crash_report.all_wanted():
+            crash_report.TABLE["report"].keep(table)

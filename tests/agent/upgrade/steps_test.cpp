@@ -19,11 +19,12 @@ class StepsTest : public test::Host {
     StepsTest() {
         prepare();
         add_pod();
-        tools_.pause = [this](std::string_view step, Moment moment) {
+        pause_ = [this](std::string_view step, Moment moment) {
             const auto record = journal_.read();
             EXPECT_TRUE(record && record->step == step) << step << " was not journalled before";
             moments_.push_back(format("{}:{}", step, name_of(moment)));
         };
+        tools_.pause = &pause_;
     }
 
     [[nodiscard]] node::Record record_with_all() const {
@@ -44,6 +45,7 @@ class StepsTest : public test::Host {
         return moments;
     }
 
+    Pause pause_;
     std::vector<std::string> moments_;
 };
 
