@@ -99,7 +99,8 @@ def deploy_on(fleet, host, app, replicas=1, **spec):
     elsewhere = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [host.name]}]}]}}}
     fleet.cluster.kubectl("patch", "replicaset", app, "--type=merge", "-p", json.dumps(
-        {"spec": {"template": {"spec": {"nodeName": None, "affinity": elsewhere}}}}))
+        {"spec": {"template": {"spec": {
+            "nodeName": None, "affinity": elsewhere, "terminationGracePeriodSeconds": 1}}}}))
 
     def observed():
         replica_set = fleet.cluster.kubectl_json("get", "replicaset", app)
