@@ -6,12 +6,14 @@ Python file must be among those that ran.
 """
 
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -19,6 +21,8 @@ import fuzz.run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
+# With what lies outside tests/cluster about half of the time; see shares().
+FIRST_SHARE = {"test_cluster", "test_crash", "test_deploy", "test_many_hosts", "test_package"}
 PYTEST = re.compile(r"^(?:    )?def (test_\w+)\(", re.MULTILINE)
 
 
@@ -27,6 +31,7 @@ class Results:
 
     def __init__(self):
         self.passed, self.failed, self.skipped = [], [], []
+        self.lock = threading.Lock()  # for those who add what ran at the same time
 
     def read_junit(self, path: pathlib.Path):
         for case in xml.etree.ElementTree.parse(path).iter("testcase"):
@@ -78,13 +83,28 @@ def run_meson(build: pathlib.Path, results: Results, command, arguments):
 def run_pytest(results: Results, arguments):
     with tempfile.TemporaryDirectory() as work:
         report = pathlib.Path(work) / "pytest.xml"
-        code = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--junitxml={report}", "tests", *arguments],
-                              cwd=ROOT, check=False).returncode
-        before = len(results.failed)
-        if report.exists():
-            results.read_junit(report)
-        if code != 0 and len(results.failed) == before:
-            results.failed.append(f"pytest ended with {code}")
+        run = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--junitxml={report}", *arguments], cwd=ROOT,
+                             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        with results.lock:
+            print(run.stdout, flush=True)
+            before = len(results.failed)
+            if report.exists():
+                results.read_junit(report)
+            if run.returncode != 0 and len(results.failed) == before:
+                results.failed.append(f"pytest {' '.join(arguments)} ended with {run.returncode}")
+
+
+def shares() -> list:
+    """The Python tests in two halves that run side by side: tests on hosts mostly wait. Each half has clusters of its own."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    first = [f for f in files if f.parent.name != "cluster" or f.stem in FIRST_SHARE]
+    return [[str(f.relative_to(ROOT)) for f in share] for share in (first, [f for f in files if f not in first])]
+
+
+def run_pytest_in_shares(results: Results):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in [pool.submit(run_pytest, results, share) for share in shares()]:
+            done.result()
 
 
 def not_run(results: Results) -> list:
@@ -151,7 +171,10 @@ def main():
         if options.all:
             sanitized(results)
     section("real hosts")
-    run_pytest(results, rest)
+    if rest:
+        run_pytest(results, ["tests", *rest])
+    else:
+        run_pytest_in_shares(results)
     missing = [] if rest else not_run(results)
     for name in missing:
         print(f"did not run: {name}")
