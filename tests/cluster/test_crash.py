@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import threading
 import time
 import traceback
@@ -138,8 +139,10 @@ class Case:
         if is_stopped(self.agent) or self.fault in ("API away", "dbus restart"):
             go_on(self.agent)
             self.agent.configure(CONFIGURATION)  # without the pause points
+        # Above what was tried, not only above what runs: after a rollback the same again is refused.
+        version = re.sub(r"\.(\d+)\+k3s\d+$", lambda found: f".{int(found[1]) + 1}+k3s1", self.version)
         with _releases:
-            version = self.fleet.next_version(self.host)
+            self.fleet.cluster.releases.add(version)
         self.fleet.patch_plan(self.plan, version=version)
         self.fleet.wait_complete(self.plan, version)
         assert self.host.is_ready(version) and self.sha256(BINARY) == self.fleet.release_sha256(version)
@@ -207,6 +210,9 @@ def test_whatever_befalls_a_host_at_any_step_it_comes_back(many):
                 wrong.append(f"{cell} on {host.name}:\n{traceback.format_exc()}")
             report.add(*cell, result)
             print(f"{host.name}: {', '.join(cell)}: {result}, {time.monotonic() - begun:.0f} s", flush=True)
+            if result == "FAILED":
+                print(wrong[-1], flush=True)
+                return  # The host may be in any state: what is left is for the others.
 
     lanes = [(host, waiting["worker"]) for host in fleet.workers] + [(fleet.server, waiting["server"])]
     with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
