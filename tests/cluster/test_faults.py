@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults in the middle of an upgrade that test_crash.py does not have: files, folders, clocks, certificates.
+
+After each the node is schedulable, k3s runs a verified release, and the Plan that was under way comes to its end.
+"""
+
+import contextlib
+
+import pytest
+
+from . import clocks, now, until
+from .agent import BINARY, STATE, UNIT
+from .crash_report import all_wanted
+from .faults import go_on, is_stopped, nudge, pause_at, pause_no_more, until_paused
+from .watched import is_cordoned, plan_label, version_of
+
+
+@contextlib.contextmanager
+def standing_still(fleet, host, point, **spec):
+    """An upgrade of the host whose agent stands still there; yields the version. It is let go on at the end, if need be."""
+    agent = fleet.agent(host)
+    version = fleet.next_version(host)
+    pause_at(agent, point)
+    try:
+        fleet.plan("upgrades", [host], version=version, **spec)
+        until_paused(agent, point, fleet.begun)
+        pause_no_more(agent)
+        yield version
+    finally:
+        pause_no_more(agent)
+        if is_stopped(agent):
+            go_on(agent)
+
+
+def ends_well(fleet, host, version):
+    def upgraded():
+        nudge(fleet.agent(host))
+        node = host.node()
+        return version_of(node) == version and plan_label(node, "upgrades")
+    until(upgraded, f"{host.name} upgraded to {version}", interval=0.5)
+    fleet.wait_complete("upgrades", version)
+    until(lambda: not host.path(f"{STATE}/journal.json").exists(), "the end of the upgrade")
+    assert host.is_ready(version) and not is_cordoned(host.node())
+    assert host.run("sha256sum", BINARY).stdout.split()[0] == fleet.release_sha256(version)
+    assert [f.name for f in host.path("/usr/local/bin").glob(".k3s*.next")] == []
+    fleet.until_no_slots()
+
+
+def some(*cases):
+    """All of a test's cases with --all, else the first."""
+    return cases if all_wanted() else cases[:1]
+
+
+@pytest.mark.parametrize("point, broken", some(
+    pytest.param("swap:after", "", id="empty after the swap"),
+    pytest.param("verify:before", '{"format": 99, "steps": {}}', id="of a newer agent after the restart")))
+def test_a_journal_that_is_broken_is_put_aside_and_the_upgrade_begins_again(fleet, point, broken):
+    host = fleet.workers[0]
+    agent = fleet.agent(host)
+    with standing_still(fleet, host, point) as version:
+        assert is_cordoned(host.node())
+        host.push(f"{STATE}/journal.json", broken)
+        begun = now()
+        agent.kill()
+        assert f"{STATE}/journal.json.broken" in agent.heard("put aside as", begun)["MESSAGE"]
+    ends_well(fleet, host, version)
+    assert host.read(f"{STATE}/journal.json.broken") == broken
+
+
+def test_a_folder_that_becomes_read_only_at_the_swap_leaves_the_node_schedulable(fleet):
+    host = fleet.workers[1]
+    old = host.k3s_version()
+    host.run("mkdir", "-p", "/run/empty")
+    with standing_still(fleet, host, "swap:before") as version:
+        host.run("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/usr/local/bin:/run/empty", "/usr/local/bin")
+        try:
+            go_on(fleet.agent(host))
+            fleet.agent(host).heard("undone, the node is as it was", fleet.begun)
+            fleet.until_node(host, lambda n: not is_cordoned(n), "schedulable")
+            assert host.is_ready(old)
+            fleet.agent(host).until_status("k3s can't be replaced there")
+        finally:
+            host.run("umount", "/usr/local/bin")
+    ends_well(fleet, host, version)
+
+
+def test_a_clock_that_is_set_back_a_day_in_mid_upgrade_changes_nothing(fleet):
+    host = fleet.workers[1]
+    agent = fleet.agent(host)
+    with standing_still(fleet, host, "restart:before", postCompleteDelay="2s") as version:
+        agent.kill()
+        clocks.set_wrong(host, UNIT, "-1d")
+    try:
+        ends_well(fleet, host, version)
+    finally:
+        clocks.set_right(host, UNIT)
+
+
+def test_the_kubelets_certificate_is_a_new_one_after_the_restart(fleet):
+    host = fleet.workers[0]
+    certificate = "/var/lib/rancher/k3s/agent/client-kubelet.crt"
+    with standing_still(fleet, host, "restart:before") as version:
+        before = host.read(certificate)
+        go_on(fleet.agent(host))
+    ends_well(fleet, host, version)
+    assert host.read(certificate) != before
+    assert plan_label(host.node(), "upgrades")
