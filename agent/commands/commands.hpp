@@ -44,8 +44,8 @@ struct FetchOptions {
 /// and the files that it put into `to`. 0; throws Error as release::Staging::stage does.
 int fetch(const std::filesystem::path& config_path, const FetchOptions& options);
 
-/// Prints the names of an upgrade's steps in their order, one a line; with `json` all that is known of
-/// them.
+/// Prints the names of an upgrade's steps in their order, one a line; with `json` all that is known
+/// of them.
 int steps(bool json);
 
 /// Prints what a cluster needs (deploy/) for `kubectl apply -f -`.
