@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/node/hooks.hpp"
 #include "agent/release/settings.hpp"
 #include "agent/upgrade/node_loop.hpp"
 #include "lib/base/clock.hpp"
@@ -42,6 +43,7 @@ struct Config {
         std::uint64_t rate = 0;  ///< Bytes per second; 0: as fast as it comes.
         Duration jitter{0};      ///< A download begins at a random moment within this.
     } download;
+    node::HookSettings hooks{"/etc/k3s-upgrade-agent/hooks.d"};
     struct {
         Duration timeout{300'000};  ///< From RestartUnit to active.
     } restart;

@@ -159,7 +159,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         };
     }
     const auto pause = pauses();
-    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, &pause},
+    const node::Hooks hooks(config.hooks);
+    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, &pause, &hooks},
                                 settings, staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,

@@ -24,6 +24,7 @@ Json to_json(const Record& record) {
             {"step", record.step},
             {"cordon", record.cordon},
             {"foreignCordon", record.foreign_cordon},
+            {"role", record.role},
             {"unit", record.unit},
             {"binary", record.binary.string()},
             {"next", record.next.string()},
@@ -41,7 +42,8 @@ Json to_json(const Record& record) {
             {"labels", record.labels},
             {"delayMilliseconds", record.delay.count()},
             {"completed", record.completed},
-            {"failure", record.failure}};
+            {"failure", record.failure},
+            {"undone", record.undone}};
 }
 
 Record read_record(const Json& value, const std::string& name) {
@@ -62,6 +64,7 @@ Record read_record(const Json& value, const std::string& name) {
     record.step = string_at(value, {"step"});
     record.cordon = bool_at(value, {"cordon"}, false);
     record.foreign_cordon = bool_at(value, {"foreignCordon"}, false);
+    record.role = string_at(value, {"role"});
     record.unit = string_at(value, {"unit"});
     record.binary = string_at(value, {"binary"});
     record.next = string_at(value, {"next"});
@@ -84,6 +87,7 @@ Record read_record(const Json& value, const std::string& name) {
     record.delay = Duration(int_at(value, {"delayMilliseconds"}).value_or(0));
     record.completed = string_at(value, {"completed"});
     record.failure = string_at(value, {"failure"});
+    record.undone = string_at(value, {"undone"});
     if (record.plan.empty() || record.step.empty()) {
         throw Error(ErrorKind::invalid, format("{}: plan or step is missing", name));
     }

@@ -23,6 +23,7 @@ struct Record {
         step;  ///< The step that was about to begin; its effect may or may not have happened.
     bool cordon = false;          ///< The Plan wants the node cordoned.
     bool foreign_cordon = false;  ///< The node was cordoned by somebody else before: stays so.
+    std::string role;             ///< Of k3s on this host: `server` or `agent`.
     std::string unit;
     std::filesystem::path binary;    ///< The k3s binary, symbolic links resolved.
     std::filesystem::path next;      ///< The verified new binary, on the same file system.
@@ -41,6 +42,7 @@ struct Record {
     Duration delay{0};      ///< spec.postCompleteDelay: waited for before the labels.
     std::string completed;  ///< This host's wall clock when that delay began (RFC 3339).
     std::string failure;    ///< Why it is being rolled back; empty on the way forward.
+    std::string undone;     ///< Why it was undone, once it is and only hooks are left to run.
 };
 
 Json to_json(const Record& record);

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <fstream>
 #include <string_view>
 
@@ -12,6 +11,7 @@
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
 #include "lib/log/log.hpp"
+#include "lib/systemd/transient.hpp"
 
 namespace kua::release {
 
@@ -20,9 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMostOutput = 64U << 10U;
-constexpr auto kSystemdRun = "/usr/bin/systemd-run";
-constexpr auto kSystemctl = "/usr/bin/systemctl";
-/// How long systemd may take to make the unit, and to clear it away.
+/// How long systemd may take to make a unit.
 constexpr Duration kUnitTimeout{30'000};
 /// What systemd says when it could not execute a program (EXIT_EXEC); the program may say it too.
 constexpr int kNotExecuted = 203;
@@ -73,17 +71,6 @@ constexpr std::array<std::string_view, 32> kProperties{
     "TimeoutStopSec=5",
 };
 
-bool exists(const std::filesystem::path& path) {
-    std::error_code code;
-    return std::filesystem::exists(path, code);
-}
-
-/// sd_booted(3).
-bool has_systemd() {
-    return ::geteuid() == 0 && exists("/run/systemd/system") && exists(kSystemdRun) &&
-           exists(kSystemctl);
-}
-
 bool selinux_enforces() {
     std::ifstream file("/sys/fs/selinux/enforce");
     return file.get() == '1';
@@ -99,73 +86,23 @@ bool is_hidden_from_units(const std::filesystem::path& program) {
     return false;
 }
 
-/// A transient unit, gone with all its processes when this goes.
-class Unit {
-  public:
-    Unit()
-        : name_(format("k3s-upgrade-agent-trial-{}-{}.service", ::getpid(),
-                       std::chrono::steady_clock::now().time_since_epoch().count())) {}
-    Unit(const Unit&) = delete;
-    Unit& operator=(const Unit&) = delete;
-    ~Unit() {
-        if (!ended_) {
-            end();
-        }
-    }
-
-    fs::Finished run(const Trial& trial, const std::stop_token& stop) {
-        fs::Command command;
-        command.program = kSystemdRun;
-        command.arguments = {"--quiet",           "--pipe",         "--wait", "--collect",
-                             "--no-ask-password", "--unit=" + name_};
-        command.arguments.emplace_back(
-            "--description=A release of k3s tells k3s-upgrade-agent its version");
-        for (const auto property : kProperties) {
-            command.arguments.push_back(format("--property={}", property));
-        }
-        // Only should we die: our own clock is the one that counts.
-        command.arguments.push_back(
-            format("--property=RuntimeMaxSec={}",
-                   std::chrono::ceil<std::chrono::seconds>(trial.timeout + kUnitTimeout).count()));
-        command.arguments.insert(command.arguments.end(),
-                                 {"--setenv=HOME=/tmp", "--setenv=TMPDIR=/tmp", "--setenv=LC_ALL=C",
-                                  "--", trial.program.string()});
-        command.arguments.insert(command.arguments.end(), trial.arguments.begin(),
-                                 trial.arguments.end());
-        command.timeout = trial.timeout;
-        command.most_output = kMostOutput;
-        auto finished = fs::run(command, stop);
-        // systemd-run waits until the unit is gone; what was killed did not wait.
-        ended_ = !finished.timed_out && finished.signal == 0;
-        return finished;
-    }
-
-  private:
-    void end() noexcept {
-        try {
-            fs::Command command;
-            command.program = kSystemctl;
-            command.arguments = {"--quiet", "--no-ask-password", "stop", name_};
-            command.timeout = kUnitTimeout;
-            const auto finished = fs::run(command);
-            // 5: it was never made, or is gone already.
-            if (!finished.succeeded() && finished.exit_code != 5) {
-                log::warning(format("stopping {}: {}; systemd ends it by itself soon", name_,
-                                    excerpt(finished.errors, 200)));
-            }
-        } catch (const std::exception& error) {
-            log::warning(format("stopping {}: {}", name_, error.what()));
-        }
-    }
-
-    std::string name_;
-    bool ended_ = false;
-};
+fs::Finished run_in_unit(const Trial& trial, const std::stop_token& stop) {
+    systemd::Transient transient;
+    transient.prefix = "k3s-upgrade-agent-trial";
+    transient.description = "A release of k3s tells k3s-upgrade-agent its version";
+    transient.properties = {kProperties.begin(), kProperties.end()};
+    transient.environment = {"HOME=/tmp", "TMPDIR=/tmp", "LC_ALL=C"};
+    transient.program = trial.program;
+    transient.arguments = trial.arguments;
+    transient.timeout = trial.timeout;
+    transient.most_output = kMostOutput;
+    return systemd::run_transient(transient, stop);
+}
 
 /// Whether systemd can run a known program so; logged when it can't. The exit status of systemd-run
 /// alone could be the tried program's own.
 bool unit_works(const std::stop_token& stop) {
-    const auto finished = Unit().run({"/bin/true", {}, kUnitTimeout}, stop);
+    const auto finished = run_in_unit({"/bin/true", {}, kUnitTimeout}, stop);
     if (!finished.succeeded()) {
         log::warning(format(
             "systemd can't run a release of k3s in a sandbox ({}); it runs as nobody instead",
@@ -208,10 +145,10 @@ class Scratch {
 }  // namespace
 
 fs::Finished run_in_sandbox(const Trial& trial, std::stop_token stop) {
-    if (!has_systemd() || is_hidden_from_units(trial.program) || !unit_works(stop)) {
+    if (!systemd::can_run_transient() || is_hidden_from_units(trial.program) || !unit_works(stop)) {
         return run_as_nobody(trial, std::move(stop));
     }
-    auto finished = Unit().run(trial, stop);
+    auto finished = run_in_unit(trial, stop);
     // SELinux's policy may let a domain of ours, and not systemd's own, run what lies in /var/lib.
     if (finished.exit_code == kNotExecuted && finished.signal == 0 && !finished.timed_out &&
         selinux_enforces()) {

@@ -356,6 +356,7 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.version = candidate.version.text();
     record.from_version = site.from.text();
     record.cordon = plan.cordon || plan.drain;
+    record.role = site.unit.is_server ? "server" : "agent";
     record.unit = site.unit.name;
     record.binary = places.binary;
     record.next = places.next;

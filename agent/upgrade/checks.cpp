@@ -39,6 +39,9 @@ std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const P
             plan, {site.from, candidate.version, site.unit.is_server, control_plane})) {
         throw Error(ErrorKind::invalid, *reason);
     }
+    if (tools_.hooks != nullptr) {
+        tools_.hooks->check();
+    }
     ask_channel(candidate, stop);
     try_labels(candidate, stop);
     if (plan.drain) {

@@ -28,6 +28,13 @@ Outcome Upgrade::resume(const std::stop_token& stop) {
                            "wrote it",
                            tools_.journal.path().string(), record_.step));
     }
+    node::Hooks::end_leftovers();
+    if (step->way == Way::after_failure) {
+        const bool undone = !record_.undone.empty();
+        return end_after_hooks(
+            {undone ? Ending::undone : Ending::failed, undone ? record_.undone : record_.failure},
+            stop);
+    }
     if (step->way == Way::roll_back) {
         hold(tools_.clock.monotonic());
         return roll_back_from(step->name, stop);
@@ -149,9 +156,7 @@ Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
     for (const auto* const step : going(Way::undo)) {
         perform(*step, stop);
     }
-    Outcome outcome{Ending::undone, undoing_};
-    finish(outcome);
-    return outcome;
+    return end_after_hooks({Ending::undone, undoing_}, stop);
 }
 
 void Upgrade::undo_all(const std::stop_token& stop) {
@@ -207,9 +212,7 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
                                       excerpt(error.what(), kMostReason));
         }
     }
-    Outcome outcome{Ending::failed, record_.failure};
-    finish(outcome);
-    return outcome;
+    return end_after_hooks({Ending::failed, record_.failure}, stop);
 }
 
 void Upgrade::report_failure(const std::stop_token& stop) {

@@ -19,13 +19,17 @@ constexpr auto kRollBack = "restore";
 constexpr auto kSteps = std::to_array<StepInfo>({
     {"prepare", "Preparing", true, forward, Interrupted::undo, kUndo},
     {"cordon", "Cordoning", true, forward, Interrupted::undo, kUndo},
+    {"hooks-pre-drain", "RunningHooks", true, forward, Interrupted::undo, kUndo},
     {"drain", "Draining", true, forward, Interrupted::undo, kUndo},
+    {"hooks-post-drain", "RunningHooks", true, forward, Interrupted::undo, kUndo},
+    {"hooks-pre-restart", "RunningHooks", true, forward, Interrupted::undo, kUndo},
     {"swap", "Swapping", true, forward, Interrupted::undo_unless_swapped, kUndo},
     {"restart", "Restarting", true, forward, Interrupted::look_then_repeat, kRollBack},
     {"verify", "Verifying", false, forward, Interrupted::repeat, kRollBack},
     {"uncordon", "Uncordoning", false, forward, Interrupted::repeat, {}},
     {"delay", "Delaying", false, forward, Interrupted::repeat, {}},
     {"label", "Labelling", false, forward, Interrupted::repeat, {}},
+    {"hooks-post-upgrade", "RunningHooks", false, forward, Interrupted::repeat, {}},
     {"release", "Releasing", false, forward, Interrupted::repeat, {}},
     {kUndo, "Undoing", false, undo, Interrupted::repeat, {}},
     {kRollBack, "RollingBack", false, roll_back, Interrupted::repeat, {}},
@@ -33,6 +37,7 @@ constexpr auto kSteps = std::to_array<StepInfo>({
     {"verify-previous", "RollingBack", false, roll_back, Interrupted::repeat, {}},
     {"uncordon-previous", "RollingBack", false, roll_back, Interrupted::repeat, {}},
     {"report-failure", "RollingBack", false, roll_back, Interrupted::repeat, {}},
+    {"hooks-on-failure", "RunningHooks", false, after_failure, Interrupted::repeat, {}},
 });
 
 }  // namespace
@@ -52,6 +57,8 @@ std::string_view name_of(Way way) {
             return "undo";
         case roll_back:
             return "roll-back";
+        case after_failure:
+            return "after-failure";
     }
     return {};
 }

@@ -14,8 +14,9 @@ namespace kua::upgrade {
 
 enum class Way {
     forward,
-    undo,       ///< Back, while k3s was not restarted.
-    roll_back,  ///< Back, after k3s was restarted.
+    undo,           ///< Back, while k3s was not restarted.
+    roll_back,      ///< Back, after k3s was restarted.
+    after_failure,  ///< After either.
 };
 
 /// What the next start does with a step that was under way.
@@ -37,8 +38,8 @@ struct StepInfo {
     std::string_view undone_by;
 };
 
-/// All steps, in the order in which they are taken: forward, then undo, then rolling back. Not
-/// every Plan has them all.
+/// All steps, in the order in which they are taken: forward, then undo, then rolling back,
+/// then what comes after either. Not every upgrade has them all.
 std::span<const StepInfo> steps();
 
 /// Null for a name that is none.

@@ -85,6 +85,10 @@ bool Upgrade::has(const StepInfo& step) const {
     if (step.name == "drain") {
         return drain_.has_value();
     }
+    if (const auto point = hook_point(step); !point.empty()) {
+        const bool of_drain = point == node::kPreDrain || point == node::kPostDrain;
+        return record_.step == step.name || ((drain_ || !of_drain) && has_hooks(point));
+    }
     if (step.name == "delay") {
         return record_.delay != Duration::zero();
     }
@@ -92,6 +96,10 @@ bool Upgrade::has(const StepInfo& step) const {
 }
 
 void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
+    if (const auto point = hook_point(step); !point.empty()) {
+        run_hooks(point, step.disruptive, stop);
+        return;
+    }
     using Act = std::function<void(Upgrade&, const std::stop_token&)>;
     static const std::map<std::string_view, Act> acts = {
         {"prepare", [](Upgrade& self, const auto&) { self.prepare(); }},

@@ -12,6 +12,7 @@
 #include "agent/lock/rival.hpp"
 #include "agent/lock/slots.hpp"
 #include "agent/node/cordon.hpp"
+#include "agent/node/hooks.hpp"
 #include "agent/node/journal.hpp"
 #include "agent/node/report.hpp"
 #include "agent/plan/plan.hpp"
@@ -33,7 +34,8 @@ struct Tools {
     lock::Rival& rival;
     const node::Journal& journal;
     node::Report& report;
-    const Pause* pause = nullptr;  ///< Null: none.
+    const Pause* pause = nullptr;        ///< Null: none.
+    const node::Hooks* hooks = nullptr;  ///< Null: none.
 };
 
 struct Limits {
@@ -88,6 +90,13 @@ class Upgrade {
     [[nodiscard]] std::vector<const StepInfo*> going(Way way, std::string_view from = {}) const;
     [[nodiscard]] bool has(const StepInfo& step) const;
     [[nodiscard]] bool cordons() const;
+    /// The hooks' folder that a step runs; empty for one that is none of theirs.
+    static std::string_view hook_point(const StepInfo& step);
+    [[nodiscard]] bool has_hooks(std::string_view point) const;
+    /// What fails is thrown where the upgrade can still be stopped, and logged otherwise.
+    void run_hooks(std::string_view point, bool may_stop, const std::stop_token& stop);
+    /// The last of undo and of rolling back.
+    Outcome end_after_hooks(Outcome outcome, const std::stop_token& stop);
     void act(const StepInfo& step, const std::stop_token& stop);
     void pause(const StepInfo& step, Moment moment) const;
     void perform(const StepInfo& step, const std::stop_token& stop);

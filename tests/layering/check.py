@@ -23,7 +23,7 @@ LIBS: dict[str, set[str]] = {
     "time": {"base"},
     "archive": {"base"},
     "http": {"base"},
-    "systemd": {"base"},
+    "systemd": {"base", "log", "fs"},
     "kube": {"base", "yaml", "http", "crypto", "fs"},
     "oci": {"base", "yaml", "http", "crypto", "fs"},
 }
@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "config": (ALL_ROOMS - {"commands"}, ALL_LIBS),
     "plan": (set(), {"base", "crypto", "time"}),
     "channel": ({"plan"}, {"base", "log", "http"}),
-    "release": ({"plan"}, {"base", "log", "fs", "yaml", "crypto", "archive", "http", "oci"}),
+    "release": ({"plan"}, {"base", "log", "fs", "yaml", "crypto", "archive", "http", "systemd", "oci"}),
     # crypto: a name that is too long for a key ends in a digest.
     "lock": ({"plan"}, {"base", "log", "kube", "crypto"}),
     "node": ({"plan"}, {"base", "log", "fs", "kube", "systemd"}),
