@@ -47,6 +47,8 @@ TEST(Config, NeedsNothing) {
         EXPECT_EQ(config.k3s.data_dir, "/var/lib/rancher/k3s");
         EXPECT_EQ(config.restart.timeout, minutes(5));
         EXPECT_EQ(config.health.timeout, minutes(5));
+        EXPECT_EQ(config.hooks.folder, "/etc/k3s-upgrade-agent/hooks.d");
+        EXPECT_EQ(config.hooks.timeout, minutes(5));
         EXPECT_EQ(config.lock.ttl, minutes(15));
         EXPECT_EQ(config.channel.poll, minutes(15));
         EXPECT_EQ(config.channel.confirm, minutes(1));
@@ -77,6 +79,7 @@ cordon:
 download: {rate: 5MB, jitter: 10m}
 restart: {timeout: 90s}
 health: {timeout: 1h}
+hooks: {directory: /srv/hooks, timeout: 90s}
 lock: {ttl: 2h}
 channel: {poll: 1h, confirm: 5s, ask: false}
 log: {level: debug}
@@ -105,6 +108,8 @@ folders: {state: /srv/state, run: /srv/run}
     EXPECT_EQ(config.k3s.data_dir, "/srv/k3s");
     EXPECT_EQ(config.restart.timeout, seconds(90));
     EXPECT_EQ(config.health.timeout, minutes(60));
+    EXPECT_EQ(config.hooks.folder, "/srv/hooks");
+    EXPECT_EQ(config.hooks.timeout, seconds(90));
     EXPECT_EQ(config.lock.ttl, minutes(120));
     EXPECT_EQ(config.channel.poll, minutes(60));
     EXPECT_EQ(config.channel.confirm, seconds(5));
@@ -197,6 +202,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"restart: {timeout: soon}", "restart.timeout: ", "is \"soon\""},
              {"restart: {timeout: 9s}", "restart.timeout: ", "must be a duration from 10s"},
              {"health: {timeout: 2h}", "health.timeout: ", "must be a duration from 10s to 1h"},
+             {"hooks: {timeout: 2h}", "hooks.timeout: ", "must be a duration from 1s to 1h"},
              {"health: {timeout: -5m}", "health.timeout: ", "must be a duration"},
              {"lock: {ttl: 1s}", "lock.ttl: ", "must be a duration from 15s to 24h"},
              {"lock: {ttl: 9m}", "lock.ttl: ", "and restart.timeout + health.timeout (15m), is 9m"},

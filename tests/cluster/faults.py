@@ -27,6 +27,7 @@ class Reach:
     through: str = ""  # a pause point on the way, at which the upgrade outlives its deadline
     spec: dict = dataclasses.field(default_factory=dict)
     on: str = "worker"  # or server
+    hook: str = ""  # the folder of one that the host has
 
 
 FORWARD = Reach(spec={"drain": {}, "postCompleteDelay": "3s"})
@@ -37,6 +38,8 @@ UNDO = Reach(through="cordon:after", spec={"jobActiveDeadlineSecs": 15})
 REACH = {
     **dict.fromkeys(("prepare", "cordon", "drain", "swap", "restart", "verify", "uncordon", "delay", "label", "release"), FORWARD),
     "undo": UNDO,
+    **{f"hooks-{point}": dataclasses.replace(FORWARD, hook=point) for point in ("pre-drain", "post-drain", "pre-restart", "post-upgrade")},
+    "hooks-on-failure": dataclasses.replace(ROLL_BACK, hook="on-failure"),
     **dict.fromkeys(("restore", "restart-previous", "verify-previous", "uncordon-previous", "report-failure"), ROLL_BACK),
 }
 

@@ -72,6 +72,8 @@ class Case:
             self.version = (self.fleet.broken_version(self.host, failStart=True) if self.reach.broken
                             else self.fleet.next_version(self.host))
         self.begun = now()
+        if self.reach.hook:
+            self.host.push(self.hook(), "#!/bin/sh\n", 0o755)
         if self.fault == "API away":
             self.host.push("/etc/k3s-upgrade-agent/config.yaml", SHORT_LEASE)
         try:
@@ -95,6 +97,9 @@ class Case:
             self.fleet.patch_plan(self.plan, jobActiveDeadlineSecs=900)  # of the next attempt
             go_on(self.agent)
         until_paused(self.agent, point, self.begun)
+
+    def hook(self):
+        return f"/etc/k3s-upgrade-agent/hooks.d/{self.reach.hook}/10-crash"
 
     def slot(self):
         return slots(self.fleet.cluster.kubectl_json("-n", "system-upgrade", "get", "configmap", LOCK)).get(
@@ -153,6 +158,7 @@ class Case:
     def clean_up(self):
         with contextlib.suppress(RuntimeError):
             self.host.plug()
+            self.host.run("rm", "-f", self.hook())
             pause_no_more(self.agent)
             nudge(self.agent)
             if self.host.read("/etc/k3s-upgrade-agent/config.yaml") != CONFIGURATION:
@@ -178,7 +184,7 @@ def test_a_pause_point_that_is_none_is_named(fleet):
     pause_at(agent, "swapp:before")
     try:
         said = agent.heard("K3S_UPGRADE_AGENT_PAUSE", begun)["MESSAGE"]
-        assert '"swapp:before" is no pause point' in said and "prepare, cordon, drain, swap" in said
+        assert '"swapp:before" is no pause point' in said and "prepare, cordon, hooks-pre-drain, drain" in said
     finally:
         pause_no_more(agent)
         agent.restart()

@@ -135,6 +135,25 @@ TEST_F(Crash, WhilePreparingTouchesNothingThatAnEarlierUpgradeHasLeft) {
     expect_as_it_was();
 }
 
+TEST_F(Crash, InAHookIsUndoneBeforeTheSwapAndRepeatedLater) {
+    for (const std::string point : {"pre-drain", "post-drain", "pre-restart"}) {
+        SCOPED_TRACE(point);
+        add_hook(point);
+        killed_at("hooks-" + point, false);
+        node::OwnNode(client_, "server-1").cordon("server-plan", {});
+        EXPECT_EQ(resume().value().ending, Ending::undone);
+        EXPECT_EQ(hooks_ran(), "");
+        expect_as_it_was();
+    }
+    auto record = killed_at("hooks-on-failure", false);
+    record.undone = "not today";
+    slots_.give_back("server-plan", {});
+    journal_.begin(record);
+    add_hook("on-failure");
+    EXPECT_EQ(resume().value().ending, Ending::undone);
+    EXPECT_EQ(hooks_ran(), "on-failure not today\n");
+}
+
 TEST_F(Crash, BeforeTheSwapIsUndone) {
     for (const char* step : {"cordon", "drain", "swap", "undo"}) {
         SCOPED_TRACE(step);

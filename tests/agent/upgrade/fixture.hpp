@@ -12,6 +12,7 @@
 
 #include "agent/release/install.hpp"
 #include "agent/upgrade/upgrade.hpp"
+#include "lib/base/format.hpp"
 #include "lib/crypto/digest.hpp"
 #include "lib/kube/objects.hpp"
 #include "tests/agent/support.hpp"
@@ -158,6 +159,19 @@ class Host : public ::testing::Test {
         release::prepare(places_, folder_ / "staged", kSum);
     }
 
+    /// A hook that notes its point and what it was told; its end is `status`.
+    void add_hook(const std::string& point, int status = 0) {
+        std::filesystem::create_directories(folder_ / "hooks.d" / point);
+        const auto hook = folder_ / "hooks.d" / point / "10-note";
+        write_text(hook, format("#!/bin/sh\necho \"$K3S_UPGRADE_HOOK $K3S_UPGRADE_REASON\" >>{}\n"
+                                "echo not today >&2\nexit {}\n",
+                                (folder_ / "hooks-ran").string(), status));
+        std::filesystem::permissions(hook, std::filesystem::perms(0755));
+    }
+
+    /// What hooks have noted, without the folder's file.
+    [[nodiscard]] std::string hooks_ran() const { return read_text(folder_ / "hooks-ran"); }
+
     upgrade::Outcome run(std::optional<plan::DrainSpec> drain = std::nullopt) {
         return run(new_record(), std::move(drain));
     }
@@ -243,7 +257,9 @@ class Host : public ::testing::Test {
     node::Journal journal_{folder_.path()};
     node::Report report_{clock_, folder_.path(), folder_.path()};
     release::Places places_ = release::places(folder_ / "k3s");
-    upgrade::Tools tools_{client_, clock_, units_, slots_, rival_, journal_, report_};
+    node::Hooks hooks_{{folder_ / "hooks.d", std::chrono::seconds(60)}};
+    upgrade::Tools tools_{client_,  clock_,  units_,  slots_, rival_,
+                          journal_, report_, nullptr, &hooks_};
     upgrade::Limits limits_;
     std::stop_source stop_;
 };

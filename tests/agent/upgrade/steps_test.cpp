@@ -19,6 +19,10 @@ class StepsTest : public test::Host {
     StepsTest() {
         prepare();
         add_pod();
+        for (const auto* point :
+             {"pre-drain", "post-drain", "pre-restart", "post-upgrade", "on-failure"}) {
+            add_hook(point);
+        }
         pause_ = [this](std::string_view step, Moment moment) {
             const auto record = journal_.read();
             EXPECT_TRUE(record && record->step == step) << step << " was not journalled before";
@@ -58,7 +62,7 @@ TEST_F(StepsTest, AreAllTakenBackInTheOrderOfTheTable) {
     new_does_not_start_ = true;
     EXPECT_EQ(run(record_with_all(), plan::DrainSpec()).ending, Ending::failed);
     const auto restore = std::ranges::find(moments_, "restore:before");
-    EXPECT_EQ(std::vector(restore, moments_.end()), all({Way::roll_back}));
+    EXPECT_EQ(std::vector(restore, moments_.end()), all({Way::roll_back, Way::after_failure}));
     EXPECT_EQ(*(restore - 1), "restart:before") << "what failed has no effect to pause after";
 }
 
@@ -71,7 +75,8 @@ TEST_F(StepsTest, AreUndoneByUndoAlone) {
     EXPECT_EQ(run(record_with_all(), plan::DrainSpec(), std::move(meanwhile)).ending,
               Ending::undone);
     EXPECT_THAT(moments_, ElementsAre("prepare:before", "prepare:after", "cordon:before",
-                                      "cordon:after", "undo:before", "undo:after"));
+                                      "cordon:after", "undo:before", "undo:after",
+                                      "hooks-on-failure:before", "hooks-on-failure:after"));
     EXPECT_THAT(all({Way::undo}), ElementsAre("undo:before", "undo:after"));
     expect_as_it_was();
 }
@@ -102,7 +107,7 @@ TEST(PausePoints, ThatAreNoneAreRefusedWithTheNamesThatAre) {
                              "swap:before; restart:after"}) {
         const auto error = error_of([&] { read_pause_points(text); });
         EXPECT_EQ(error.kind(), ErrorKind::invalid) << text;
-        EXPECT_THAT(error.what(), HasSubstr("prepare, cordon, drain, swap, ")) << text;
+        EXPECT_THAT(error.what(), HasSubstr("prepare, cordon, hooks-pre-drain, drain, ")) << text;
     }
 }
 

@@ -56,6 +56,48 @@ TEST_F(UpgradeTest, NeitherCordonsNorDrainsWhereThePlanDoesNotSaySo) {
     expect_upgraded();
 }
 
+TEST_F(UpgradeTest, RunsTheHooksOfItsWay) {
+    for (const auto* point :
+         {"pre-drain", "post-drain", "pre-restart", "post-upgrade", "on-failure"}) {
+        add_hook(point);
+    }
+    EXPECT_EQ(run(DrainSpec()).ending, Ending::succeeded);
+    EXPECT_EQ(hooks_ran(), "pre-drain \npost-drain \npre-restart \npost-upgrade \n");
+    expect_upgraded();
+}
+
+TEST_F(UpgradeTest, IsUndoneWhenAHookBeforeTheSwapFails) {
+    add_hook("on-failure", 1);
+    for (const std::string point : {"pre-drain", "post-drain", "pre-restart"}) {
+        SCOPED_TRACE(point);
+        std::filesystem::remove(folder_ / "hooks-ran");
+        add_hook(point, 3);
+        take_slot();
+        const auto outcome = run(DrainSpec());
+        EXPECT_EQ(outcome.ending, Ending::undone)
+            << "and a failing on-failure hook changes nothing";
+        EXPECT_THAT(outcome.reason, HasSubstr("failed with exit status 3: not today"));
+        EXPECT_EQ(hooks_ran(), point + " \non-failure " + outcome.reason + "\n");
+        EXPECT_THAT(units_.restarted, IsEmpty());
+        expect_as_it_was();
+        std::filesystem::remove_all(folder_ / "hooks.d" / point);
+    }
+}
+
+TEST_F(UpgradeTest, StaysWhatItIsWhenALaterHookFails) {
+    add_hook("post-upgrade", 1);
+    EXPECT_EQ(run().ending, Ending::succeeded);
+    EXPECT_EQ(hooks_ran(), "post-upgrade \n");
+    expect_upgraded();
+    test::write_text(folder_ / "k3s", kOld);
+    prepare();
+    add_hook("on-failure", 1);
+    new_does_not_start_ = true;
+    const auto outcome = run();
+    EXPECT_EQ(outcome.ending, Ending::failed);
+    EXPECT_EQ(hooks_ran(), "post-upgrade \non-failure " + outcome.reason + "\n");
+}
+
 TEST_F(UpgradeTest, LeavesTheCordonOfSomebodyElse) {
     for (const bool fails : {false, true}) {
         api_.edit(kNode, {{"spec", {{"unschedulable", true}}}});
