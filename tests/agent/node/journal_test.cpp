@@ -23,6 +23,7 @@ Record full_record() {
     record.step = "swap";
     record.cordon = true;
     record.foreign_cordon = true;
+    record.role = "server";
     record.unit = "k3s.service";
     record.binary = "/usr/local/bin/k3s";
     record.next = "/usr/local/bin/.k3s.k3s-upgrade-agent.next";
@@ -41,6 +42,7 @@ Record full_record() {
     record.delay = std::chrono::seconds(90);
     record.completed = "2026-01-01T00:00:03Z";
     record.failure = "swap: no";
+    record.undone = "drain: no";
     return record;
 }
 
