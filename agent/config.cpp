@@ -258,6 +258,17 @@ upgrade::Prefetch prefetch(const Json& value, const std::string& key) {
     return word->second;
 }
 
+upgrade::Rollback rollback(const Json& value, const std::string& key) {
+    const std::map<std::string, upgrade::Rollback> words = {{"auto", upgrade::Rollback::automatic},
+                                                            {"always", upgrade::Rollback::always},
+                                                            {"never", upgrade::Rollback::never}};
+    const auto word = value.is_string() ? words.find(value.get<std::string>()) : words.end();
+    if (word == words.end()) {
+        wrong(key, value, "auto, always or never");
+    }
+    return word->second;
+}
+
 upgrade::Lifted lifted(const Json& value, const std::string& key) {
     if (value == "stop") {
         return upgrade::Lifted::stop;
@@ -279,6 +290,7 @@ std::filesystem::path data_dir_of(const std::filesystem::path& kubeconfig) {
 
 Config read_config(const Json& value, const std::string& name) {
     using std::chrono::hours;
+    using std::chrono::minutes;
     using std::chrono::seconds;
     Config config;
     Reader reader;
@@ -316,12 +328,18 @@ Config read_config(const Json& value, const std::string& name) {
                     {"restart", reader
                                     .nested({{"timeout", duration_into(config.restart.timeout,
                                                                        seconds(10), hours(1))}})},
-                    {"health", reader.nested({{"timeout", duration_into(config.health.timeout,
-                                                                        seconds(10), hours(1))}})},
                     {"hooks",
                      reader.nested({{"directory", path_into(config.hooks.folder)},
                                     {"timeout",
                                      duration_into(config.hooks.timeout, seconds(1), hours(1))}})},
+                    {"health", reader
+                                   .nested({{"timeout", duration_into(config.health.timeout,
+                                                                      seconds(10), hours(1))},
+                                            {"settle", duration_into(config.health.settle,
+                                                                     seconds(0), minutes(10))}})},
+                    {"rollback", [&](const Json& word,
+                                     const std::
+                                         string& key) { config.rollback = rollback(word, key); }},
                     {"lock", reader.nested({{"ttl", duration_into(config.lock.ttl,
                                                                   seconds(15), hours(24))}})},
                     {"channel", reader.nested({{"poll", duration_into(config.channel.poll,
@@ -349,13 +367,14 @@ Config read_config(const Json& value, const std::string& name) {
     // A third of the time to live is the margin in which a step that was begun has to be over
     // (lock::fence_of).
     const auto least_ttl =
-        std::max(config.restart.timeout + config.health.timeout, 3 * config.restart.timeout);
+        std::max(config.restart.timeout + config.health.settle + config.health.timeout,
+                 3 * config.restart.timeout);
     if (find(value, {"lock", "ttl"}) == nullptr) {
         config.lock.ttl = std::max(config.lock.ttl, least_ttl);
     } else if (config.lock.ttl < least_ttl) {
         reader.mistake(
             format("lock.ttl: must be at least three times restart.timeout, and restart.timeout + "
-                   "health.timeout ({}), is {}",
+                   "health.settle + health.timeout ({}), is {}",
                    to_text(least_ttl), to_text(config.lock.ttl)));
     }
     if (!reader.mistakes().empty()) {

@@ -48,8 +48,10 @@ struct Config {
         Duration timeout{300'000};  ///< From RestartUnit to active.
     } restart;
     struct {
-        Duration timeout{300'000};  ///< From active to Ready at the new version.
+        Duration timeout{300'000};  ///< Until Ready at the new version.
+        Duration settle{30'000};    ///< From active on k3s must stay up for so long, before that.
     } health;
+    upgrade::Rollback rollback = upgrade::Rollback::automatic;
     struct {
         Duration ttl{900'000};  ///< A slot's.
     } lock;

@@ -21,6 +21,7 @@
 #include "lib/http/curl_client.hpp"
 #include "lib/log/log.hpp"
 #include "lib/systemd/dbus_units.hpp"
+#include "lib/systemd/journal_tail.hpp"
 #include "lib/systemd/notify.hpp"
 
 namespace kua::commands {
@@ -30,6 +31,7 @@ namespace {
 /// What is wrong with this host's files is looked at again this often; it costs nobody else
 /// anything.
 constexpr Duration kLookAgain{3'000};
+constexpr std::size_t kLastLines = 8;
 constexpr auto kLockName = "k3s-upgrade-agent";
 
 void log_to_journal() {
@@ -152,6 +154,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     settings.lifted = config.cordon.when_lifted;
     settings.limits.restart = config.restart.timeout;
     settings.limits.health = config.health.timeout;
+    settings.limits.settle = config.health.settle;
+    settings.limits.rollback = config.rollback;
     if (config.channel.ask) {
         settings.ask_channel = [&web = webs.web()](const plan::Plan& plan,
                                                    const std::stop_token& token) {
@@ -160,8 +164,12 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     }
     const auto pause = pauses();
     const node::Hooks hooks(config.hooks);
-    upgrade::NodeLoop node_loop({api, clock, units, slots, rival, journal, report, &pause, &hooks},
-                                settings, staging, view, node_changed);
+    const upgrade::LastLines last_lines = [](const std::string& unit, WallTime since) {
+        return systemd::journal_tail(unit, since, kLastLines);
+    };
+    upgrade::NodeLoop node_loop(
+        {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings, staging,
+        view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
         plans_changed, [&](bool leading) {

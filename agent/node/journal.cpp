@@ -42,8 +42,11 @@ Json to_json(const Record& record) {
             {"labels", record.labels},
             {"delayMilliseconds", record.delay.count()},
             {"completed", record.completed},
+            {"server", record.server},
             {"failure", record.failure},
-            {"undone", record.undone}};
+            {"undone", record.undone},
+            {"stays", record.stays},
+            {"lastLines", record.last_lines}};
 }
 
 Record read_record(const Json& value, const std::string& name) {
@@ -86,8 +89,15 @@ Record read_record(const Json& value, const std::string& name) {
     }
     record.delay = Duration(int_at(value, {"delayMilliseconds"}).value_or(0));
     record.completed = string_at(value, {"completed"});
+    record.server = bool_at(value, {"server"}, false);
     record.failure = string_at(value, {"failure"});
     record.undone = string_at(value, {"undone"});
+    record.stays = bool_at(value, {"stays"}, false);
+    if (const auto* lines = find(value, {"lastLines"})) {
+        for (const auto& line : *lines) {
+            record.last_lines.push_back(line.is_string() ? line.get<std::string>() : std::string());
+        }
+    }
     if (record.plan.empty() || record.step.empty()) {
         throw Error(ErrorKind::invalid, format("{}: plan or step is missing", name));
     }

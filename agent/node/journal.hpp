@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/base/clock.hpp"
 #include "lib/base/json.hpp"
@@ -41,8 +42,11 @@ struct Record {
     std::map<std::string, std::string> labels;  ///< For the node, when all is done.
     Duration delay{0};      ///< spec.postCompleteDelay: waited for before the labels.
     std::string completed;  ///< This host's wall clock when that delay began (RFC 3339).
+    bool server = false;    ///< The host runs `k3s server`.
     std::string failure;    ///< Why it is being rolled back; empty on the way forward.
     std::string undone;     ///< Why it was undone, once it is and only hooks are left to run.
+    bool stays = false;     ///< The new version stays although it failed: nothing is rolled back.
+    std::vector<std::string> last_lines;  ///< What the unit said at the new version before that.
 };
 
 Json to_json(const Record& record);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/node/restart.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -83,6 +84,45 @@ std::string in_words(const systemd::UnitState& state) {
                   state.active_state, state.sub_state, state.result, state.n_restarts);
 }
 
+Duration remaining(Clock& clock, Monotonic end) {
+    return std::max(Duration(1), std::chrono::ceil<Duration>(end - clock.monotonic()));
+}
+
+/// The bus may be restarted at any moment; what is asked here may safely be asked again.
+template <typename Ask>
+auto until_answered(Clock& clock, const std::string& unit, Duration timeout, Monotonic end,
+                    const std::stop_token& stop, const Ask& ask) {
+    while (true) {
+        try {
+            return ask();
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::transient) {
+                throw;
+            }
+            if (clock.monotonic() >= end) {
+                throw Error(ErrorKind::failed, format("restarting {}: not done after {}: {}", unit,
+                                                      to_text(timeout), error.what()));
+            }
+            log::warning(format("restarting {}: {}; trying again", unit, error.what()),
+                         {{"unit", unit}});
+            if (!clock.wait_for(kBusRetry, stop)) {
+                throw Error(ErrorKind::stopped, "stopped while restarting " + unit);
+            }
+        }
+    }
+}
+
+systemd::UnitState wait_active_until(systemd::Units& units, Clock& clock, const std::string& unit,
+                                     Duration timeout, Monotonic end, const std::stop_token& stop) {
+    auto state = until_answered(clock, unit, timeout, end, stop, [&] {
+        return units.wait_settled(unit, remaining(clock, end), stop);
+    });
+    if (state.active_state != "active") {
+        throw Error(ErrorKind::failed, "after the restart " + in_words(state));
+    }
+    return state;
+}
+
 }  // namespace
 
 K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
@@ -106,41 +146,49 @@ K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
     return unit;
 }
 
-void restart_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
-                  std::stop_token stop) {
+systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
+                                Duration timeout, const std::stop_token& stop) {
     const auto end = clock.monotonic() + timeout;
-    const auto remaining = [&] {
-        return std::max(Duration(1), std::chrono::ceil<Duration>(end - clock.monotonic()));
-    };
-    // The bus may be restarted at any moment; both questions may safely be asked again.
-    const auto until_answered = [&](const auto& ask) {
-        while (true) {
-            try {
-                return ask();
-            } catch (const Error& error) {
-                if (error.kind() != ErrorKind::transient) {
-                    throw;
-                }
-                if (clock.monotonic() >= end) {
-                    throw Error(ErrorKind::failed, format("restarting {}: not done after {}: {}",
-                                                          unit, to_text(timeout), error.what()));
-                }
-                log::warning(format("restarting {}: {}; trying again", unit, error.what()),
-                             {{"unit", unit}});
-                if (!clock.wait_for(kBusRetry, stop)) {
-                    throw Error(ErrorKind::stopped, "stopped while restarting " + unit);
-                }
-            }
-        }
-    };
-    const auto job = until_answered([&] { return units.restart(unit, remaining(), stop); });
+    const auto job = until_answered(clock, unit, timeout, end, stop, [&] {
+        return units.restart(unit, remaining(clock, end), stop);
+    });
     if (!job.done()) {
         throw Error(ErrorKind::failed,
                     format("restarting {}: the job ended with \"{}\"", unit, job.result));
     }
-    const auto state = until_answered([&] { return units.wait_settled(unit, remaining(), stop); });
-    if (state.active_state != "active") {
-        throw Error(ErrorKind::failed, "after the restart " + in_words(state));
+    return wait_active_until(units, clock, unit, timeout, end, stop);
+}
+
+systemd::UnitState wait_active(systemd::Units& units, Clock& clock, const std::string& unit,
+                               Duration timeout, const std::stop_token& stop) {
+    return wait_active_until(units, clock, unit, timeout, clock.monotonic() + timeout, stop);
+}
+
+void ensure_settles(systemd::Units& units, Clock& clock, const systemd::UnitState& active,
+                    Duration time, const std::stop_token& stop) {
+    const auto end = clock.monotonic() + time;
+    while (true) {
+        try {
+            // Once more at the end, however little is left: that is the look that counts.
+            const auto now = units.wait_unsettled(active, remaining(clock, end), stop);
+            if (!now) {
+                return;
+            }
+            throw Error(ErrorKind::failed, format("did not stay up for {} (health.settle): {}",
+                                                  to_text(time), in_words(*now)));
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::transient) {
+                throw;
+            }
+            log::warning(format("watching {}: {}", active.name, error.what()),
+                         {{"unit", active.name}});
+            if (clock.monotonic() >= end) {
+                return;  // The node's own report has to tell then.
+            }
+        }
+        if (!clock.wait_for(kBusRetry, stop)) {
+            throw Error(ErrorKind::stopped, "stopped while watching " + active.name);
+        }
     }
 }
 

@@ -25,11 +25,21 @@ struct K3sUnit {
 K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
                  const std::filesystem::path& binary);
 
-/// Restarts the unit and waits until it is active. Throws Error{failed} that names the job's result
-/// or the unit's state when it is not within `timeout`, Error{transient} when systemd can't be
-/// asked for that long, Error{stopped}. Safe to repeat.
-void restart_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
-                  std::stop_token stop);
+/// Restarts the unit and waits until it is active; returns its state then. Throws Error{failed}
+/// that names the job's result or the unit's state when it is not within `timeout`, or when systemd
+/// can't be asked for that long; Error{stopped}. Safe to repeat.
+systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
+                                Duration timeout, const std::stop_token& stop);
+
+/// `restart_unit` without the restart.
+systemd::UnitState wait_active(systemd::Units& units, Clock& clock, const std::string& unit,
+                               Duration timeout, const std::stop_token& stop);
+
+/// Watches a unit for `time` since it was seen `active`. Throws Error{failed} at once when it
+/// leaves that, its main process changes, or systemd starts it again; Error{stopped}. While systemd
+/// can't be asked nothing is known; what happened meanwhile is seen as soon as it can.
+void ensure_settles(systemd::Units& units, Clock& clock, const systemd::UnitState& active,
+                    Duration time, const std::stop_token& stop);
 
 /// A unit's state in words, for a message about what did not come up: `k3s.service is activating
 /// (auto-restart), result exit-code, restarted by systemd 3 times`. Never throws: what can't be

@@ -55,6 +55,12 @@ std::string why_not_in(const std::filesystem::path& folder) {
         folder.string(), *reason, folder.string());
 }
 
+std::string kept_prefix(const Places& places) {
+    return (places.binary.parent_path() /
+            ("." + places.binary.filename().string() + ".k3s-upgrade-agent.kept-"))
+        .string();
+}
+
 }  // namespace
 
 Places places(const std::filesystem::path& link) {
@@ -123,6 +129,31 @@ void swap(const Places& places, const std::string& sha256) {
 void restore(const Places& places) {
     if (std::filesystem::exists(places.previous)) {
         fs::rename_durably(places.previous, places.binary);
+    }
+}
+
+std::filesystem::path kept(const Places& places, const std::string& version) {
+    return kept_prefix(places) + version;
+}
+
+std::filesystem::path keep(const Places& places, const std::string& version) {
+    auto name = kept(places, version);
+    if (!std::filesystem::exists(name)) {
+        fs::link_durably(places.previous, name);
+    }
+    return name;
+}
+
+void discard_kept(const Places& places) {
+    const auto prefix = kept_prefix(places);
+    std::vector<std::filesystem::path> found;
+    for (const auto& entry : std::filesystem::directory_iterator(places.binary.parent_path())) {
+        if (entry.path().string().starts_with(prefix)) {
+            found.push_back(entry.path());
+        }
+    }
+    for (const auto& path : found) {
+        fs::remove_durably(path);
     }
 }
 

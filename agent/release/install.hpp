@@ -39,6 +39,16 @@ void swap(const Places& places, const std::string& sha256);
 /// done already).
 void restore(const Places& places);
 
+/// Where `keep` puts the binary of a version.
+std::filesystem::path kept(const Places& places, const std::string& version);
+
+/// Gives `previous` a second name (hard link) that later upgrades leave alone, and returns it; that
+/// one stays when there is one already. Throws Error{failed}.
+std::filesystem::path keep(const Places& places, const std::string& version);
+
+/// Removes what `keep` has kept, of all versions.
+void discard_kept(const Places& places);
+
 /// Removes `next`, if it is there.
 void discard_next(const Places& places);
 

@@ -138,6 +138,11 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
         return *closed;  // There may be nothing to fetch, and what there is to do has to wait.
     }
     if (*from == candidate.version && same_release(candidate, site.unit, stop)) {
+        if (!kube::readiness(site.node).ready) {
+            // Where an upgrade was stopped rather than rolled back, the label would say it is well.
+            return {false, "Waiting", "for the node, which runs the version already, to be Ready",
+                    kVersionAgain};
+        }
         const auto labels = labels_for(candidate);
         own_node.label({labels.begin(), labels.end()}, stop);
         log::info(format("{} is what the node runs already; labelled", candidate.version.text()),
@@ -358,6 +363,7 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.cordon = plan.cordon || plan.drain;
     record.role = site.unit.is_server ? "server" : "agent";
     record.unit = site.unit.name;
+    record.server = site.unit.is_server;
     record.binary = places.binary;
     record.next = places.next;
     record.previous = places.previous;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/release/file_hash.hpp"
+#include "agent/upgrade/failure_event.hpp"
 #include "agent/upgrade/upgrade.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
@@ -147,7 +148,78 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
         return undo(error.what(), stop);
     }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
+    note_last_lines();
+    if (const auto why = why_not_rolled_back(limits_.rollback, record_.server, record_.from_version,
+                                             record_.version)) {
+        return stop_there(*why, stop);
+    }
     return roll_back_from("restore", stop);
+}
+
+Outcome Upgrade::stop_there(const std::string& why, const std::stop_token& stop) {
+    going_back_ = true;
+    const auto old = keep_old_binary();
+    record_.stays = true;
+    record_.failure += format(
+        "; nothing was rolled back: {}. {} stays in place. When it is mended: `k3s-upgrade-agent "
+        "release`. To go back by hand: stop {}, bring back a copy of the data store from before, "
+        "`cp -p {} {}`, start {}",
+        why, record_.version, record_.unit, old.string(), record_.binary.string(), record_.unit);
+    return roll_back_from("uncordon-previous", stop);
+}
+
+std::filesystem::path Upgrade::keep_old_binary() {
+    try {
+        return release::keep(places(), record_.from_version);
+    } catch (const std::exception& error) {
+        log::error(format("the old binary could not be given a name of its own: {}", error.what()),
+                   {{"plan", record_.plan}});
+        return record_.previous;
+    }
+}
+
+release::Places Upgrade::way_back() const {
+    auto back = places();
+    const auto kept = release::kept(back, record_.from_version);
+    if (std::filesystem::exists(kept)) {
+        back.previous = kept;
+    }
+    return back;
+}
+
+void Upgrade::note_last_lines() {
+    try {
+        if (tools_.last_lines != nullptr) {
+            record_.last_lines =
+                (*tools_.last_lines)(record_.unit, parse_rfc3339(record_.restarted));
+        }
+    } catch (const std::exception& error) {
+        log::warning(format("the last lines of {}: {}", record_.unit, error.what()),
+                     {{"plan", record_.plan}});
+    }
+}
+
+void Upgrade::tell_last_lines(const std::stop_token& stop) {
+    if (record_.last_lines.empty()) {
+        return;
+    }
+    try {
+        const auto& ns = tools_.slots.settings().ns;
+        kube::Call call;
+        call.method = "POST";
+        call.path = format("/api/v1/namespaces/{}/events", ns);
+        call.body = failure_event(record_, ns, node_name_, tools_.clock.wall());
+        const auto answer = tools_.api.call(call, stop);
+        constexpr int kIsThere = 409;  // From before an interruption.
+        if (!answer.ok() && answer.status != kIsThere) {
+            throw kube::refusal(answer, "making an Event");
+        }
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::warning(error.what(), {{"plan", record_.plan}});
+    }
 }
 
 Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
@@ -217,6 +289,7 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
 
 void Upgrade::report_failure(const std::stop_token& stop) {
     slot_.reset();
+    tell_last_lines(stop);
     insist("reporting the failure", std::nullopt, stop, [&] {
         tools_.slots.report(record_.plan, record_.hash, record_.version, lock::kFailed,
                             record_.failure, stop);

@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "agent/node/drain.hpp"
-#include "agent/node/health.hpp"
-#include "agent/node/restart.hpp"
 #include "agent/release/images.hpp"
 #include "agent/release/source.hpp"
 #include "lib/base/format.hpp"
@@ -21,10 +19,6 @@ namespace {
 constexpr Duration kFirstPause{500};
 constexpr Duration kLongestPause{15'000};
 constexpr int kMillis = 1000;
-
-std::optional<WallTime> time_of(const std::string& text) {
-    return text.empty() ? std::nullopt : std::optional(parse_rfc3339(text));
-}
 
 std::string said_of(Ending ending) {
     switch (ending) {
@@ -111,16 +105,13 @@ void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
          [](Upgrade& self, const auto& token) {
              self.restart(self.within_deadline(self.limits_.restart), token);
          }},
-        {"verify",
-         [](Upgrade& self, const auto& token) {
-             self.verify(self.record_.version, self.within_deadline(self.limits_.health), token);
-         }},
+        {"verify", &Upgrade::verify_new},
         {"uncordon", &Upgrade::uncordon},
         {"delay", &Upgrade::delay},
         {"label", &Upgrade::label},
         {"release", &Upgrade::give_back},
         {"undo", &Upgrade::undo_all},
-        {"restore", [](Upgrade& self, const auto&) { release::restore(self.places()); }},
+        {"restore", [](Upgrade& self, const auto&) { release::restore(self.way_back()); }},
         {"restart-previous",
          [](Upgrade& self, const auto& token) { self.restart(self.limits_.restart, token); }},
         {"verify-previous",
@@ -283,49 +274,6 @@ Duration Upgrade::within_deadline(Duration longest) const {
     return std::clamp(left, std::min(Duration(1'000), longest), longest);
 }
 
-void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
-    try {
-        const auto heartbeat = kube::readiness(own_node_.read(stop)).heartbeat;
-        record_.heartbeat = heartbeat ? to_rfc3339(*heartbeat) : std::string();
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
-        }
-        // On a server whose k3s is down already nobody answers; the version alone must tell then.
-        log::debug(format("the heartbeat before the restart is not known: {}", error.what()));
-    }
-    const auto before = std::exchange(record_.restarted, to_rfc3339_micro(tools_.clock.wall()));
-    try {
-        journal();
-    } catch (const Error&) {
-        record_.restarted = before;  // It was not, and need not be for the way back.
-        throw;
-    }
-    node::restart_unit(tools_.units, tools_.clock, record_.unit, timeout, stop);
-    // k3s writes its certificates anew when it starts.
-    tools_.api.forget_credentials();
-}
-
-void Upgrade::verify(const std::string& version, Duration timeout, const std::stop_token& stop) {
-    node::Expected expected;
-    expected.kubelet_version = version;
-    expected.last_heartbeat = time_of(record_.heartbeat);
-    if (record_.version == record_.from_version) {
-        // Only then can't the version tell the new kubelet's report from the old one's. Not
-        // otherwise: the clock may have been set back.
-        expected.restarted = time_of(record_.restarted);
-    }
-    try {
-        node::wait_healthy(tools_.api, node_name_, expected, timeout, stop);
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::failed) {
-            throw;
-        }
-        throw Error(ErrorKind::failed, format("{}; {}", error.what(),
-                                              node::unit_in_words(tools_.units, record_.unit)));
-    }
-}
-
 void Upgrade::uncordon(const std::stop_token& stop) {
     if (!cordons()) {
         return;
@@ -371,6 +319,9 @@ void Upgrade::finish(const Outcome& outcome) {
     tools_.report.finished(result);
     try {
         release::discard_next(places());
+        if (outcome.ending == Ending::succeeded) {
+            release::discard_kept(places());
+        }
         if (!record_.images.empty()) {
             tidy_images(outcome);
         }
@@ -393,9 +344,9 @@ void Upgrade::finish(const Outcome& outcome) {
             break;
         case Ending::failed:
             log::error(
-                format(
-                    "failed and rolled back to {}: {}; the slot stays taken until the Plan changes",
-                    record_.from_version, outcome.reason),
+                format("failed and {} {}: {}; the slot stays taken until the Plan changes",
+                       record_.stays ? "left at" : "rolled back to",
+                       record_.stays ? record_.version : record_.from_version, outcome.reason),
                 fields);
             break;
     }
@@ -404,7 +355,7 @@ void Upgrade::finish(const Outcome& outcome) {
 void Upgrade::tidy_images(const Outcome& outcome) const {
     if (outcome.ending == Ending::succeeded) {
         release::remove_other_images(record_.images, release::host_architecture().images);
-    } else if (!record_.images_were_there) {
+    } else if (!record_.images_were_there && !record_.stays) {
         release::discard_images(record_.images);
     }
 }
@@ -428,7 +379,10 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
                 throw Error(ErrorKind::failed,
                             format("{}: the deadline has passed: {}", deed, error.what()));
             }
-            show(phase_, error.what());
+            // Where k3s is down for good, the host's own status is all there is to read.
+            show(phase_, record_.failure.empty()
+                             ? error.what()
+                             : format("{} ({}: {})", record_.failure, deed, error.what()));
             log::warning(format("{}: {}; trying again", deed, error.what()),
                          {{"plan", record_.plan}, {"step", record_.step}});
         }

@@ -17,6 +17,7 @@
 #include "agent/node/report.hpp"
 #include "agent/plan/plan.hpp"
 #include "agent/release/install.hpp"
+#include "agent/upgrade/rollback.hpp"
 #include "agent/upgrade/steps.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/error.hpp"
@@ -24,6 +25,9 @@
 #include "lib/systemd/units.hpp"
 
 namespace kua::upgrade {
+
+/// The last lines that a unit has written since a moment, the latest last. May throw Error.
+using LastLines = std::function<std::vector<std::string>(const std::string& unit, WallTime since)>;
 
 /// What an upgrade works with; all of it outlives the upgrade.
 struct Tools {
@@ -36,20 +40,25 @@ struct Tools {
     node::Report& report;
     const Pause* pause = nullptr;        ///< Null: none.
     const node::Hooks* hooks = nullptr;  ///< Null: none.
+    const Pause* pause = nullptr;           ///< Null: none.
+    const LastLines* last_lines = nullptr;  ///< Null: nobody asks.
 };
 
 struct Limits {
     Duration restart{300'000};
     Duration health{300'000};
+    Duration settle{30'000};  ///< k3s must stay up for so long.
     /// From the slot until the node is healthy at the new version (without the Plan's
     /// postCompleteDelay); SUC's default for jobActiveDeadlineSecs.
     Duration deadline{900'000};
+    Rollback rollback = Rollback::automatic;
 };
 
 enum class Ending {
     succeeded,  ///< The node runs the version, is labelled, the slot is given back.
     undone,     ///< Nothing was changed that stays; the slot is given back; may be tried again.
-    failed,     ///< Rolled back; `phase: Failed` keeps the slot until the Plan changes.
+    failed,     ///< Rolled back, or stopped where that is not done; `phase: Failed` keeps the slot
+                ///< until the Plan changes.
 };
 
 struct Outcome {
@@ -104,6 +113,15 @@ class Upgrade {
     Outcome recover(const Error& error, const std::stop_token& stop);
     Outcome undo(const std::string& reason, const std::stop_token& stop);
     Outcome roll_back_from(std::string_view name, const std::stop_token& stop);
+    /// Leaves the new version in place: the end of the way back only, and words for what to do.
+    Outcome stop_there(const std::string& why, const std::stop_token& stop);
+    /// A name for the old binary that no later upgrade takes away.
+    std::filesystem::path keep_old_binary();
+    /// The files of a rollback: what an earlier one has kept is what the node ran.
+    [[nodiscard]] release::Places way_back() const;
+    void note_last_lines();
+    /// The Event with them; whatever is the matter with it is only logged.
+    void tell_last_lines(const std::stop_token& stop);
 
     [[nodiscard]] release::Places places() const {
         return {record_.binary, record_.next, record_.previous};
@@ -122,6 +140,8 @@ class Upgrade {
     void cordon(const std::stop_token& stop);
     void drain(const std::stop_token& stop);
     void restart(Duration timeout, const std::stop_token& stop);
+    /// k3s stays up, the node is Ready at the new version, and a server's API is ready.
+    void verify_new(const std::stop_token& stop);
     void verify(const std::string& version, Duration timeout, const std::stop_token& stop);
     void uncordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
@@ -152,6 +172,8 @@ class Upgrade {
     std::optional<plan::DrainSpec> drain_;
     Meanwhile meanwhile_;
     std::unique_ptr<lock::HeldSlot> slot_;
+    /// As it was right after the restart.
+    std::optional<systemd::UnitState> active_;
     Monotonic began_;
     Monotonic deadline_;
     std::string phase_;

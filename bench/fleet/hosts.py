@@ -64,7 +64,7 @@ class Host:
             "node": {"kubeconfig": str(self.directory / "kubelet.kubeconfig")},
             "k3s": {"unit": self.unit, "binary": str(self.binary)},
             "source": [{"http": {"base_url": releases.url, "ca_file": str(releases.ca)}}],
-            "restart": {"timeout": f"{RESTART_TIMEOUT}s"}, "health": {"timeout": f"{HEALTH_TIMEOUT}s"},
+            "restart": {"timeout": f"{RESTART_TIMEOUT}s"}, "health": {"timeout": f"{HEALTH_TIMEOUT}s", "settle": "0s"},
             "lock": {"ttl": f"{RESTART_TIMEOUT + HEALTH_TIMEOUT}s"},
             "folders": {"state": str(self.directory / "state"), "run": str(self.directory / "run")}}, indent=1))
 

@@ -176,6 +176,24 @@ Answer Client::call(const Call& call, std::stop_token stop, bool keep_429) {
     return answer;
 }
 
+http::Response Client::get_text(const std::string& path, const Query& query, std::stop_token stop) {
+    const auto config = credentials();
+    Call call;
+    call.path = path;
+    call.query = query;
+    http::Request request = make_request(*config, call);
+    request.headers["Accept"] = "text/plain, */*";
+    auto response =
+        with_fresh_credentials_after_failure([&] { return http_.send(request, std::move(stop)); });
+    if (response.status == 401) {
+        forget_credentials();
+        throw Error(ErrorKind::transient,
+                    format("GET {}{}: the API server does not accept the credentials of {}",
+                           config->server, path, path_.string()));
+    }
+    return response;
+}
+
 Json Client::must(const Call& call, std::stop_token stop) {
     Answer answer = this->call(call, std::move(stop));
     if (!answer.ok()) throw refusal(answer, format("{} {}", call.method, call.path));

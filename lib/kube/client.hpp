@@ -63,6 +63,9 @@ class Client {
     /// `call`, for an answer that must be a success: throws `refusal` otherwise.
     Json must(const Call& call, std::stop_token stop);
 
+    /// GET of what is text (`/readyz`): any status is an answer, but 401 as in `call`.
+    http::Response get_text(const std::string& path, const Query& query, std::stop_token stop);
+
     /// GET; absent on 404. Throws `refusal` for other answers.
     std::optional<Json> get(const std::string& path, std::stop_token stop);
 

@@ -3,6 +3,7 @@
 
 #include <sdbus-c++/sdbus-c++.h>
 
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -119,7 +120,10 @@ JobResult restart_unit(Session& session, const std::string& name, const Patience
     }
 }
 
-UnitState settle(Session& session, const std::string& name, const Patience& patience) {
+/// Reads the unit's state, and again each time that systemd says it has changed, until one is what
+/// is waited for; the last one when the time is over.
+UnitState wait_until(Session& session, const std::string& name, const Patience& patience,
+                     const std::function<bool(const UnitState&)>& wanted) {
     // Reading a state may take as long as any call, even when little of the whole time is left.
     const auto read_patience = [&] { return Patience(kCallTimeout, patience.stop()); };
     const auto manager = session.proxy(kManagerPath);
@@ -138,7 +142,7 @@ UnitState settle(Session& session, const std::string& name, const Patience& pati
                 throw Error(ErrorKind::failed, "no such unit");
             }
             last = std::move(*state);
-            if (last.active_state == "active" || last.active_state == "failed") {
+            if (wanted(last)) {
                 return last;
             }
         } else if (!session.turn(patience)) {
@@ -228,7 +232,7 @@ std::vector<std::string> DbusUnits::services() {
     });
 }
 
-// These two have a connection of their own, which takes matches and subscription with it when it
+// These have a connection of their own, which takes matches and subscription with it when it
 // goes.
 
 JobResult DbusUnits::restart(const std::string& name, Duration timeout, std::stop_token stop) {
@@ -248,7 +252,24 @@ UnitState DbusUnits::wait_settled(const std::string& name, Duration timeout, std
             const Patience patience(timeout, stop);
             patience.check_stop();
             Session session(state_->address);
-            return settle(session, name, patience);
+            return wait_until(session, name, patience, [](const UnitState& state) {
+                return state.active_state == "active" || state.active_state == "failed";
+            });
+        });
+    });
+}
+
+std::optional<UnitState> DbusUnits::wait_unsettled(const UnitState& settled, Duration timeout,
+                                                   std::stop_token stop) {
+    return with_context(format("watching {}", settled.name), [&] {
+        return at_the_edge([&]() -> std::optional<UnitState> {
+            const Patience patience(timeout, stop);
+            patience.check_stop();
+            Session session(state_->address);
+            auto last = wait_until(session, settled.name, patience, [&](const UnitState& state) {
+                return !runs_on(settled, state);
+            });
+            return runs_on(settled, last) ? std::nullopt : std::optional(std::move(last));
         });
     });
 }

@@ -26,6 +26,8 @@ class DbusUnits final : public Units {
     JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) override;
     UnitState wait_settled(const std::string& name, Duration timeout,
                            std::stop_token stop) override;
+    std::optional<UnitState> wait_unsettled(const UnitState& settled, Duration timeout,
+                                            std::stop_token stop) override;
 
   private:
     struct State;

@@ -34,6 +34,13 @@ struct UnitState {
     std::string result;  ///< Of the last run: `success`, `exit-code`, `timeout`, …
 };
 
+/// True when a unit that was `before` still runs: active, with the same main process, and not
+/// started again by systemd meanwhile. (A unit that reloads is active.)
+[[nodiscard]] inline bool runs_on(const UnitState& before, const UnitState& now) {
+    return (now.active_state == "active" || now.active_state == "reloading") &&
+           now.main_pid == before.main_pid && now.n_restarts == before.n_restarts;
+}
+
 /// How a job ended: systemd's word in JobRemoved (`done`, `failed`, `canceled`, `timeout`,
 /// `dependency`, `skipped`).
 struct JobResult {
@@ -69,6 +76,12 @@ class Units {
     /// `stop`, Error{failed} when there is no such unit, Error{transient}.
     virtual UnitState wait_settled(const std::string& name, Duration timeout,
                                    std::stop_token stop) = 0;
+
+    /// Waits while the unit runs on since it was `settled` (runs_on; by PropertiesChanged, too).
+    /// Returns the state as soon as it does not; absent when it did until the deadline passed.
+    /// Throws Error{stopped} on `stop`, Error{failed} when there is no such unit, Error{transient}.
+    virtual std::optional<UnitState> wait_unsettled(const UnitState& settled, Duration timeout,
+                                                    std::stop_token stop) = 0;
 };
 
 }  // namespace kua::systemd

@@ -49,6 +49,8 @@ TEST(Config, NeedsNothing) {
         EXPECT_EQ(config.health.timeout, minutes(5));
         EXPECT_EQ(config.hooks.folder, "/etc/k3s-upgrade-agent/hooks.d");
         EXPECT_EQ(config.hooks.timeout, minutes(5));
+        EXPECT_EQ(config.health.settle, seconds(30));
+        EXPECT_EQ(config.rollback, upgrade::Rollback::automatic);
         EXPECT_EQ(config.lock.ttl, minutes(15));
         EXPECT_EQ(config.channel.poll, minutes(15));
         EXPECT_EQ(config.channel.confirm, minutes(1));
@@ -78,8 +80,9 @@ cordon:
   when_lifted: again
 download: {rate: 5MB, jitter: 10m}
 restart: {timeout: 90s}
-health: {timeout: 1h}
 hooks: {directory: /srv/hooks, timeout: 90s}
+health: {timeout: 1h, settle: 2m}
+rollback: never
 lock: {ttl: 2h}
 channel: {poll: 1h, confirm: 5s, ask: false}
 log: {level: debug}
@@ -110,6 +113,8 @@ folders: {state: /srv/state, run: /srv/run}
     EXPECT_EQ(config.health.timeout, minutes(60));
     EXPECT_EQ(config.hooks.folder, "/srv/hooks");
     EXPECT_EQ(config.hooks.timeout, seconds(90));
+    EXPECT_EQ(config.health.settle, minutes(2));
+    EXPECT_EQ(config.rollback, upgrade::Rollback::never);
     EXPECT_EQ(config.lock.ttl, minutes(120));
     EXPECT_EQ(config.channel.poll, minutes(60));
     EXPECT_EQ(config.channel.confirm, seconds(5));
@@ -138,6 +143,8 @@ TEST(Config, TakesTheShippedFileWhenItsExamplesAreSwitchedOn) {
                                   "  timeout: 5m",
                                   "health:",
                                   "  timeout: 5m",
+                                  "  settle: 30s",
+                                  "rollback: auto",
                                   "lock:",
                                   "  ttl: 15m",
                                   "channel:",
@@ -205,7 +212,11 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"hooks: {timeout: 2h}", "hooks.timeout: ", "must be a duration from 1s to 1h"},
              {"health: {timeout: -5m}", "health.timeout: ", "must be a duration"},
              {"lock: {ttl: 1s}", "lock.ttl: ", "must be a duration from 15s to 24h"},
-             {"lock: {ttl: 9m}", "lock.ttl: ", "and restart.timeout + health.timeout (15m), is 9m"},
+             {"health: {settle: 11m}", "health.settle: ", "must be a duration from 0ms to 10m"},
+             {"rollback: sometimes", "rollback: ", "must be auto, always or never"},
+             {"rollback: true", "rollback: ", "must be auto, always or never"},
+             {"lock: {ttl: 9m}",
+              "lock.ttl: ", "and restart.timeout + health.settle + health.timeout (15m), is 9m"},
              {"log: {level: loud}",
               "log.level: ", "must be debug, info, warning or error, is \"loud\""},
              {"log: {level: 3}", "log.level: ", "must be debug, info, warning or error, is 3"},
@@ -220,7 +231,8 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
 }
 
 TEST(Config, LetsASlotOutlastTheTimeoutsWithoutBeingTold) {
-    EXPECT_EQ(read("health: {timeout: 30m}").lock.ttl, minutes(35));
+    EXPECT_EQ(read("health: {timeout: 30m}").lock.ttl, minutes(35) + seconds(30));
+    EXPECT_EQ(read("health: {timeout: 30m, settle: 0s}").lock.ttl, minutes(35));
 }
 
 TEST(Config, ListsAllMistakesAtOnce) {

@@ -125,8 +125,11 @@ class Fleet:
 
     def broken_version(self, host, **misbehaviour) -> str:
         """A published release above what the host runs, which misbehaves (tests/fakes/k3s/config.go)."""
-        version = re.sub(r"\+k3s\d+", "+k3s9", host.k3s_version())
-        self.cluster.releases.add(version, misbehaviour)
+        releases = self.cluster.releases
+        # Each one its own version: what an agent has fetched of one it does not fetch again.
+        version = next(v for v in (re.sub(r"\+k3s\d+", f"+k3s{n}", host.k3s_version()) for n in range(9, 1000))
+                       if not (releases.directory / "releases" / v).exists())
+        releases.add(version, misbehaviour)
         return version
 
     def release_sha256(self, version) -> str:

@@ -45,7 +45,7 @@ def works(fleet, host):
 
 
 @pytest.mark.parametrize("text, said", [
-    ("restart: {timeout: 20s}\nheatlh: {timeout: 15s}\n", "heatlh: unknown key; known here are channel, download, folders, health,"),
+    ("restart: {timeout: 20s}\nheatlh: {timeout: 15s}\n", "heatlh: unknown key; known here are channel, "),
     ("health: {timeout: 15}\n", 'health.timeout: must be a duration from 10s to 1h such as "5m" or "90s", is 15'),
     ("health: [\n", f"{CONFIG}"),
 ], ids=["an unknown key", "a wrong type", "no YAML"])

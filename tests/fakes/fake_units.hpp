@@ -68,12 +68,29 @@ class FakeUnits final : public systemd::Units {
         return *unit;
     }
 
+    std::optional<systemd::UnitState> wait_unsettled(const systemd::UnitState& settled,
+                                                     Duration timeout,
+                                                     std::stop_token stop) override {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+        watched.push_back(timeout);
+        if (on_wait_unsettled) {
+            on_wait_unsettled(settled.name);
+        }
+        const auto now = state(settled.name);
+        return now && systemd::runs_on(settled, *now) ? std::nullopt : now;
+    }
+
     std::map<std::string, systemd::UnitState> units;
     /// What a restart does and how its job ends; may throw. Without one every job is done.
     std::function<systemd::JobResult(const std::string& name)> on_restart;
     std::function<void(const std::string& name)> on_wait_settled;
+    /// What happens to a unit while it is watched; may throw.
+    std::function<void(const std::string& name)> on_wait_unsettled;
     std::vector<std::string> restarted;  ///< Names, in order.
     std::vector<Duration> timeouts;      ///< What restart and wait_settled were given, in order.
+    std::vector<Duration> watched;       ///< What wait_unsettled was given, in order.
 };
 
 }  // namespace kua::test

@@ -41,8 +41,11 @@ Record full_record() {
     record.labels = {{"plan.upgrade.cattle.io/server-plan", "h"}};
     record.delay = std::chrono::seconds(90);
     record.completed = "2026-01-01T00:00:03Z";
+    record.server = true;
     record.failure = "swap: no";
     record.undone = "drain: no";
+    record.stays = true;
+    record.last_lines = {"level=fatal"};
     return record;
 }
 

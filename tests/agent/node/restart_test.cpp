@@ -184,6 +184,70 @@ TEST_F(RestartUnit, PutsTheStateOfAUnitInWordsWhateverIsTheMatter) {
     EXPECT_EQ(unit_in_words(units_, "x.service"), "x.service is gone");
 }
 
+using Settling = RestartUnit;
+
+TEST_F(Settling, GoesByWhatTheUnitIsWhileItIsWatched) {
+    const std::string steady;
+    for (const auto& [what, happens, said] : {
+             std::tuple{"nothing", +[](systemd::UnitState&) {}, steady},
+             std::tuple{"it reloads",
+                        +[](systemd::UnitState& unit) { unit.active_state = "reloading"; }, steady},
+             std::tuple{"it fails", +[](systemd::UnitState& unit) { unit.active_state = "failed"; },
+                        std::string("k3s.service is failed")},
+             std::tuple{"it waits to be started again",
+                        +[](systemd::UnitState& unit) {
+                            unit.active_state = "activating";
+                            unit.sub_state = "auto-restart";
+                        },
+                        std::string("k3s.service is activating (auto-restart)")},
+             std::tuple{"it was started again",
+                        +[](systemd::UnitState& unit) { ++unit.n_restarts; },
+                        std::string("restarted by systemd 1 times")},
+             std::tuple{"somebody restarted it", +[](systemd::UnitState& unit) { ++unit.main_pid; },
+                        std::string("k3s.service is active")},
+         }) {
+        SCOPED_TRACE(what);
+        auto& unit = units_.add("k3s.service", {"/usr/local/bin/k3s", "server"});
+        unit.main_pid = 7;
+        const auto active = unit;
+        units_.on_wait_unsettled = [&, act = happens](const std::string&) { act(unit); };
+        const auto settle = [&] { ensure_settles(units_, clock_, active, seconds(30), {}); };
+        if (said == steady) {
+            EXPECT_NO_THROW(settle());
+            continue;
+        }
+        const auto error = error_of(settle);
+        EXPECT_EQ(error.kind(), ErrorKind::failed);
+        EXPECT_THAT(error.what(), HasSubstr("did not stay up for 30s (health.settle): "));
+        EXPECT_THAT(error.what(), HasSubstr(said));
+    }
+}
+
+TEST_F(Settling, GoesOnWatchingWhatWasActiveWhenTheBusComesBack) {
+    const auto active = units_.units.at("k3s.service");
+    int tries = 0;
+    units_.on_wait_unsettled = [&](const std::string& name) {
+        if (++tries < 3) {
+            throw Error(ErrorKind::transient, "the bus is away");
+        }
+        ++units_.units.at(name).n_restarts;  // While nobody could see it.
+    };
+    EXPECT_EQ(error_of([&] { ensure_settles(units_, clock_, active, seconds(30), {}); }).kind(),
+              ErrorKind::failed);
+    EXPECT_EQ(tries, 3);
+    EXPECT_EQ(units_.watched.front(), seconds(30));
+    EXPECT_LT(units_.watched.back(), seconds(30));
+}
+
+TEST_F(Settling, LeavesItToTheNodeWhenTheBusStaysAway) {
+    units_.on_wait_unsettled = [](const std::string&) {
+        throw Error(ErrorKind::transient, "the bus is away");
+    };
+    EXPECT_NO_THROW(
+        ensure_settles(units_, clock_, units_.units.at("k3s.service"), seconds(30), {}));
+    EXPECT_EQ(clock_.waits(), 30);
+}
+
 TEST_F(RestartUnit, StopsWhileTheBusIsAway) {
     units_.on_restart = [&](const std::string&) -> systemd::JobResult {
         stop_.request_stop();

@@ -110,6 +110,9 @@ class Host : public ::testing::Test {
         if (request.method == "GET" || is_renewal(request)) {
             return {};
         }
+        if (request.path.ends_with("/events")) {
+            return "tell";
+        }
         if (request.path == kLock) {
             return left_in_lock(request).is_null() ? "give back" : "report failure";
         }

@@ -25,6 +25,7 @@ constexpr auto kHashWithoutV = "2bf9cbd02322e7f17082132efde431bdb52fb45aef3d746c
 class NodeLoopTest : public test::Host {
   protected:
     NodeLoopTest() {
+        limits_.rollback = Rollback::always;  // A server, over a minor version.
         api_.edit(kNode, {{"metadata",
                            {{"labels",
                              {{"kubernetes.io/hostname", "server-1"},

@@ -300,7 +300,7 @@ void SystemdBus::set(const FakeUnit& unit) {
         State::unless_bus_is_gone([&] {
             sdbus::IObject& object = *state_->objects.at(unit.name);
             object.emitPropertiesChangedSignal(kUnit, {"ActiveState", "SubState"});
-            object.emitPropertiesChangedSignal(kService, {"MainPID", "Result"});
+            object.emitPropertiesChangedSignal(kService, {"MainPID", "NRestarts", "Result"});
         });
     }
 }

@@ -82,6 +82,14 @@ class DbusUnitsTest : public testing::Test {
         });
     }
 
+    /// wait_unsettled in a thread of its own.
+    std::future<std::optional<UnitState>> watching(Duration timeout, std::stop_token stop = {}) {
+        const auto settled = units_.state("k3s.service").value();
+        return std::async(std::launch::async, [this, settled, timeout, stop] {
+            return units_.wait_unsettled(settled, timeout, stop);
+        });
+    }
+
     fakes::PrivateBus bus_;
     std::optional<fakes::SystemdBus> systemd_;
     DbusUnits units_;
@@ -91,6 +99,7 @@ using UnitsState = DbusUnitsTest;
 using Services = DbusUnitsTest;
 using Restart = DbusUnitsTest;
 using WaitSettled = DbusUnitsTest;
+using WaitUnsettled = DbusUnitsTest;
 using Reconnection = DbusUnitsTest;
 
 TEST_F(UnitsState, IsReadFromItsProperties) {
@@ -370,6 +379,66 @@ TEST_F(WaitSettled, IsTransientWhenTheBusDiesInTheMiddle) {
     bus_.stop();
     EXPECT_THAT(message_of(ErrorKind::transient, [&] { (void)settled.get(); }),
                 HasSubstr("waiting for k3s.service: "));
+}
+
+TEST_F(WaitUnsettled, IsOverWhenTheUnitHasRunOnForTheWholeTime) {
+    EXPECT_FALSE(watching(kShort).get());
+    // Once for `watching` itself, once for the wait: not again and again.
+    EXPECT_EQ(systemd_->reads("k3s.service"), 2);
+}
+
+TEST_F(WaitUnsettled, ReturnsAtOnceWhenTheUnitDoesNotRunOn) {
+    FakeUnit restarted = k3s();
+    restarted.main_pid = 43;
+    FakeUnit counted = k3s();
+    counted.n_restarts = 1;
+    for (const auto& unit : {k3s_in_state("failed", "failed"), k3s_in_state("inactive", "dead"),
+                             k3s_in_state("activating", "auto-restart"), restarted, counted}) {
+        start_systemd();
+        auto watched = watching(kLong);
+        systemd_->wait_for_reads("k3s.service", 2);
+        EXPECT_EQ(watched.wait_for(0s), std::future_status::timeout);
+        systemd_->set(unit);
+        const auto state = watched.get();
+        ASSERT_TRUE(state);
+        EXPECT_EQ(state->active_state, unit.active_state);
+        EXPECT_EQ(state->main_pid, unit.main_pid);
+        EXPECT_EQ(state->n_restarts, unit.n_restarts);
+    }
+}
+
+TEST_F(WaitUnsettled, SeesWhatHappenedBeforeItWasAsked) {
+    const auto settled = units_.state("k3s.service").value();
+    FakeUnit restarted = k3s();
+    restarted.n_restarts = 1;
+    systemd_->set(restarted);
+    EXPECT_TRUE(units_.wait_unsettled(settled, 0ms, {}));
+}
+
+TEST_F(WaitUnsettled, TakesAReloadForRunning) {
+    auto watched = watching(kLong);
+    systemd_->wait_for_reads("k3s.service", 2);
+    systemd_->set(k3s_in_state("reloading", "reload"));
+    systemd_->wait_for_reads("k3s.service", 3);
+    EXPECT_EQ(watched.wait_for(0s), std::future_status::timeout);
+    systemd_->set(k3s_in_state("failed", "failed"));
+    EXPECT_EQ(watched.get().value().active_state, "failed");
+}
+
+TEST_F(WaitUnsettled, EndsWhenStopped) {
+    std::stop_source source;
+    auto watched = watching(kLong, source.get_token());
+    systemd_->wait_for_reads("k3s.service", 2);
+    source.request_stop();
+    message_of(ErrorKind::stopped, [&] { (void)watched.get(); });
+}
+
+TEST_F(WaitUnsettled, IsTransientWhenTheBusDiesInTheMiddle) {
+    auto watched = watching(kLong);
+    systemd_->wait_for_reads("k3s.service", 2);
+    bus_.stop();
+    EXPECT_THAT(message_of(ErrorKind::transient, [&] { (void)watched.get(); }),
+                HasSubstr("watching k3s.service: "));
 }
 
 TEST_F(Reconnection, HappensOnTheNextCall) {

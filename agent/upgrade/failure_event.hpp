@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Event on a Plan that tells what k3s said last before it was given up.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/node/journal.hpp"
+#include "lib/base/clock.hpp"
+#include "lib/base/json.hpp"
+
+namespace kua::upgrade {
+
+/// `head` and, behind it, as many of the last lines as `most` bytes have room for, in their order
+/// and in one line; a long one is cut.
+std::string with_last_lines(const std::string& head, const std::vector<std::string>& lines,
+                            std::size_t most);
+
+/// Reason JobFailed, as the coordinator's, which says why the upgrade failed; this one has
+/// `record.last_lines`. The same for the same restart, whenever it is made.
+Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,
+                   WallTime now);
+
+}  // namespace kua::upgrade

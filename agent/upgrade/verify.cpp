@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The restart, and what shows that the version works.
+#include <algorithm>
+#include <utility>
+
+#include "agent/node/health.hpp"
+#include "agent/node/readyz.hpp"
+#include "agent/node/restart.hpp"
+#include "agent/upgrade/upgrade.hpp"
+#include "lib/base/format.hpp"
+#include "lib/kube/objects.hpp"
+#include "lib/log/log.hpp"
+
+namespace kua::upgrade {
+
+namespace {
+
+std::optional<WallTime> time_of(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(parse_rfc3339(text));
+}
+
+}  // namespace
+
+void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
+    try {
+        const auto heartbeat = kube::readiness(own_node_.read(stop)).heartbeat;
+        record_.heartbeat = heartbeat ? to_rfc3339(*heartbeat) : std::string();
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        // On a server whose k3s is down already nobody answers; the version alone must tell then.
+        log::debug(format("the heartbeat before the restart is not known: {}", error.what()));
+    }
+    const auto before = std::exchange(record_.restarted, to_rfc3339_micro(tools_.clock.wall()));
+    try {
+        journal();
+    } catch (const Error&) {
+        record_.restarted = before;  // It was not, and need not be for the way back.
+        throw;
+    }
+    active_ = node::restart_unit(tools_.units, tools_.clock, record_.unit, timeout, stop);
+    // k3s writes its certificates anew when it starts.
+    tools_.api.forget_credentials();
+}
+
+void Upgrade::verify_new(const std::stop_token& stop) {
+    if (!active_) {
+        // Interrupted here: it may have been the host that went down, and k3s is starting.
+        active_ = node::wait_active(tools_.units, tools_.clock, record_.unit,
+                                    within_deadline(limits_.restart), stop);
+    }
+    node::ensure_settles(tools_.units, tools_.clock, *active_, within_deadline(limits_.settle),
+                         stop);
+    const auto timeout = within_deadline(limits_.health);
+    const auto end = tools_.clock.monotonic() + timeout;
+    verify(record_.version, timeout, stop);
+    if (record_.server) {
+        const auto left = std::chrono::ceil<Duration>(end - tools_.clock.monotonic());
+        node::wait_api_ready(tools_.api, tools_.clock, std::max(left, Duration(0)), stop);
+    }
+}
+
+void Upgrade::verify(const std::string& version, Duration timeout, const std::stop_token& stop) {
+    node::Expected expected;
+    expected.kubelet_version = version;
+    expected.last_heartbeat = time_of(record_.heartbeat);
+    if (record_.version == record_.from_version) {
+        // Only then can't the version tell the new kubelet's report from the old one's. Not
+        // otherwise: the clock may have been set back.
+        expected.restarted = time_of(record_.restarted);
+    }
+    try {
+        node::wait_healthy(tools_.api, node_name_, expected, timeout, stop);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::failed) {
+            throw;
+        }
+        throw Error(ErrorKind::failed, format("{}; {}", error.what(),
+                                              node::unit_in_words(tools_.units, record_.unit)));
+    }
+}
+
+}  // namespace kua::upgrade

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Releases that do not work, each in its own way: known as such, rolled back or left, and told."""
+
+import pytest
+
+from .agent import BINARY, CONFIGURATION
+from .watched import is_cordoned, plan_label
+from .workload import invocation
+
+
+def messages(fleet, plan):
+    return [e["message"] for e in fleet.until_events(plan, "JobFailed") if e["reason"] == "JobFailed"]
+
+
+@pytest.mark.parametrize("role, how, reason, line", [
+    ("agent", {"crashAfter": 0.3}, "verify: did not stay up for 1s (health.settle): k3s-agent.service is ", "told to crash"),
+    ("agent", {"reportVersion": "v1.30.99+k3s1"}, "verify: not healthy after 10s: the kubelet reports v1.30.99+k3s1", "is up and running"),
+    ("server", {"hangStart": True}, "restart: restarting k3s.service: not done after 10s", "told to hang"),
+], ids=["an agent that crashes", "an agent of another version", "a server that hangs in its start"])
+def test_is_rolled_back_and_its_last_lines_are_told(fleet, role, how, reason, line):
+    host = fleet.server if role == "server" else fleet.workers[0]
+    fleet.agent(host).configure("restart: {timeout: 10s}\nhealth: {timeout: 10s, settle: 1s}\n")
+    old = host.k3s_version()
+    bad = fleet.broken_version(host, **how)
+    fleet.plan("breaks", [host], version=bad)
+    said = fleet.until_condition("breaks", "Complete", "False", reason)
+    assert said["reason"] == "JobFailed"
+    assert host.is_ready(old) and host.k3s_version() == old
+    assert fleet.was_cordoned(host) and not is_cordoned(host.node())
+    last = [m for m in messages(fleet, "breaks") if m.startswith(f"The last lines of {host.unit} on Node {host.name} at {bad}: ")]
+    assert len(last) == 1 and line in last[0]
+
+
+def minor_above(fleet, version, **how):
+    fleet.cluster.releases.add(version, how)
+    return version
+
+
+def test_a_server_over_a_minor_version_stops_and_can_be_mended_or_taken_back_by_hand(fleet):
+    host = fleet.server
+    old = host.k3s_version()
+    bad = minor_above(fleet, "v1.31.0+k3s1", neverReady=True)
+    fleet.agent(host).configure("health: {timeout: 10s, settle: 1s}\n")
+    fleet.plan("stops", [host], version=bad)
+    said = fleet.until_condition("stops", "Complete", "False", "nothing was rolled back: ")
+    assert said["reason"] == "JobFailed" and f"{bad} may have migrated the data store" in said["message"]
+    kept = f"/usr/local/bin/.k3s.k3s-upgrade-agent.kept-{old}"
+    assert f"cp -p {kept} {BINARY}" in said["message"]
+    assert host.k3s_version() == bad and not is_cordoned(host.node())
+    assert plan_label(host.node(), "stops") is None
+    assert any("The last lines of k3s.service" in m for m in messages(fleet, "stops"))
+
+    # Released while nothing is mended: not taken for a success.
+    before = invocation(host)
+    host.run("k3s-upgrade-agent", "release")
+    fleet.agent(host).until_status("for the node, which runs the version already, to be Ready")
+    # Mended.
+    host.misbehave(neverReady=False)
+    host.run("systemctl", "restart", "k3s")
+    plan = fleet.wait_complete("stops")
+    assert host.is_ready(bad) and plan_label(host.node(), "stops") == plan["status"]["latestHash"]
+    assert invocation(host) != before
+
+    # By hand, as the message says, once nothing asks for the version any more.
+    fleet.cluster.kubectl("-n", "system-upgrade", "delete", "plan", "stops")
+    host.run("systemctl", "stop", "k3s")
+    host.run("cp", "-p", kept, BINARY)
+    host.run("systemctl", "start", "k3s")
+    host.wait_ready(old)
+    # And the next Plan is carried out.
+    good = fleet.next_version(host)
+    fleet.plan("goes-on", [host], version=good)
+    fleet.wait_complete("goes-on")
+    assert host.is_ready(good)
+    assert host.run("test", "-e", kept, check=False).returncode != 0
+
+
+def test_a_server_over_a_minor_version_is_rolled_back_where_that_is_wanted(fleet):
+    host = fleet.server
+    old = host.k3s_version()
+    bad = minor_above(fleet, "v1.31.1+k3s1", failStart=True)
+    fleet.agent(host).configure(CONFIGURATION + "rollback: always\n")
+    fleet.plan("breaks", [host], version=bad)
+    said = fleet.until_condition("breaks", "Complete", "False", f"{host.name}: restart: ")
+    assert "nothing was rolled back" not in said["message"]
+    assert host.is_ready(old) and host.k3s_version() == old and not is_cordoned(host.node())
