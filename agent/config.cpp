@@ -96,6 +96,15 @@ Setter bool_into(bool& target) {
     };
 }
 
+Setter int_into(int& target, int least, int most) {
+    return [&target, least, most](const Json& value, const std::string& key) {
+        if (!value.is_number_integer() || value < least || value > most) {
+            wrong(key, value, format("a number from {} to {}", least, most));
+        }
+        target = value.get<int>();
+    };
+}
+
 /// Applies each key's setter, collecting what is wrong instead of stopping at the first.
 class Reader {
   public:
@@ -340,6 +349,10 @@ Config read_config(const Json& value, const std::string& name) {
                     {"rollback", [&](const Json& word,
                                      const std::
                                          string& key) { config.rollback = rollback(word, key); }},
+                    {"drain",
+                     reader.nested({{"patience",
+                                     duration_into(config.drain.patience, seconds(0), hours(24))},
+                                    {"attempts", int_into(config.drain.attempts, 1, 100)}})},
                     {"lock", reader.nested({{"ttl", duration_into(config.lock.ttl,
                                                                   seconds(15), hours(24))}})},
                     {"channel", reader.nested({{"poll", duration_into(config.channel.poll,

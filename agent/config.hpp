@@ -53,6 +53,10 @@ struct Config {
     } health;
     upgrade::Rollback rollback = upgrade::Rollback::automatic;
     struct {
+        Duration patience{60'000};  ///< A budget that holds the drain is reported after this.
+        int attempts = 3;           ///< That may run into spec.drain.timeout, in a row.
+    } drain;
+    struct {
         Duration ttl{900'000};  ///< A slot's.
     } lock;
     struct {

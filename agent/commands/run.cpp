@@ -151,6 +151,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     settings.images = config.k3s.data_dir / "agent" / "images";
     settings.prefetch = config.prefetch;
     settings.jitter = config.download.jitter;
+    settings.limits.drain_attempts = config.drain.attempts;
+    settings.drain_patience = config.drain.patience;
     settings.lifted = config.cordon.when_lifted;
     settings.limits.restart = config.restart.timeout;
     settings.limits.health = config.health.timeout;

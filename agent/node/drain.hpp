@@ -4,62 +4,73 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "agent/node/selection.hpp"
 #include "agent/plan/plan.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/kube/client.hpp"
 
 namespace kua::node {
 
-/// A pod as the drain sees it.
-struct PodRef {
-    std::string ns;
-    std::string name;
-    std::string uid;
-
-    [[nodiscard]] std::string text() const { return ns + "/" + name; }
-};
-
-/// What kubectl's filters say of a node's pods.
-struct Selection {
-    std::vector<PodRef> leave;         ///< To be evicted.
-    std::vector<std::string> refused;  ///< Reasons why kubectl would not begin: `default/web: …`.
-};
-
-/// The choice, by kubectl's rules (k8s.io/kubectl/pkg/drain, filters.go): mirror pods and pods
-/// outside podSelector stay; pods of a DaemonSet stay (or refuse the drain without
-/// ignoreDaemonSets); finished pods go; pods with an emptyDir refuse the drain unless
-/// deleteEmptydirData; pods that no controller manages refuse it unless force.
-Selection select_pods(const std::vector<Json>& pods, const plan::DrainSpec& spec);
-
 /// Told how many pods are left, from the draining thread.
 using DrainProgress = std::function<void(std::size_t left, const std::string& detail)>;
 
-/// Drains and evicts.
+/// How a drain that could be tried ended.
+struct Drained {
+    bool timed_out = false;  ///< spec.timeout has passed, and pods are left.
+    std::string left;        ///< Which, and what held them.
+};
+
+/// Drains and evicts. Used by one thread; evictions go out from a few of its own at once.
 class Drain {
   public:
     Drain(kube::Client& client, Clock& clock, std::string node)
         : client_(client), clock_(clock), node_(std::move(node)) {}
 
     /// What a drain would do now. Throws what the client throws.
-    [[nodiscard]] Selection plan(const plan::DrainSpec& spec, std::stop_token stop) const;
+    [[nodiscard]] Selection plan(const plan::DrainSpec& spec, const std::stop_token& stop) const;
 
-    /// Evicts (or, with disableEviction, deletes) until none of the chosen pods is left. A 429 (a
-    /// PodDisruptionBudget says not now) is tried again after five seconds, as kubectl does, or
-    /// what Retry-After says. Throws Error{failed} when a pod refuses the drain or spec.timeout (or
-    /// `deadline`, whichever is sooner) passes, naming what is left; what the client throws only
-    /// once the deadline has passed. Safe to repeat.
-    void run(const plan::DrainSpec& spec, Duration deadline, const DrainProgress& progress,
-             std::stop_token stop);
+    /// Asks the server whether it would evict these pods now (dryRun=All), and changes nothing.
+    /// Returns, in the pods' order, those that a PodDisruptionBudget holds, as `default/web: …`
+    /// with the budget's name. Throws Error{invalid} for a pod that can never be evicted (several
+    /// budgets select it), and what the client throws.
+    [[nodiscard]] std::vector<std::string> held_by_budgets(const std::vector<PodRef>& pods,
+                                                           const std::stop_token& stop);
+
+    /// Evicts (or, with disableEviction, deletes) until none is left of the pods that were chosen
+    /// when it began, as kubectl does: one that comes later is none of them, not even under the
+    /// same name. A 429 (a PodDisruptionBudget says not now) is tried again after five seconds, as
+    /// kubectl does, or what Retry-After says. Throws Error{failed} when a pod refuses the drain or
+    /// `deadline` passes before spec.timeout, naming what is left. Safe to repeat.
+    Drained run(const plan::DrainSpec& spec, Duration deadline, const DrainProgress& progress,
+                const std::stop_token& stop);
 
   private:
     enum class Evicted { on_its_way, gone, blocked };
-    Evicted evict(const PodRef& pod, const plan::DrainSpec& spec, std::string& why, Duration& retry,
-                  std::stop_token stop);
-    const std::string& eviction_version(std::stop_token stop);
+    struct Attempt {
+        Evicted outcome = Evicted::blocked;
+        std::string why;  ///< Of `blocked`.
+        Duration retry{0};
+    };
+    struct Chosen {
+        Monotonic next_try;  ///< Asked for again only after its pause.
+        std::string why;
+    };
+    using ByUid = std::map<std::string, Chosen>;
+
+    [[nodiscard]] std::set<DaemonSetRef> gone_daemon_sets(const std::vector<Json>& pods,
+                                                          const plan::DrainSpec& spec,
+                                                          const std::stop_token& stop) const;
+    /// Asks for those of `left` whose time has come, a few at once; returns when to look again.
+    Duration evict_due(const std::vector<PodRef>& left, const plan::DrainSpec& spec, ByUid& chosen,
+                       const std::stop_token& stop);
+    Attempt evict(const PodRef& pod, const plan::DrainSpec& spec, const std::stop_token& stop);
+    [[nodiscard]] kube::Call eviction(const PodRef& pod, Json options) const;
+    void ask_eviction_version(const std::stop_token& stop);
 
     kube::Client& client_;
     Clock& clock_;

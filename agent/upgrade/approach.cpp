@@ -163,6 +163,9 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
     if (auto standing = outside_window(candidate)) {
         return *standing;
     }
+    if (auto standing = wait_for_budgets(candidate, stop)) {
+        return *standing;
+    }
     auto request = checks_.request(candidate, site, stop);
     ready_.insert_or_assign(candidate.key(),
                             Ready{site, std::move(request), tools_.clock.monotonic()});

@@ -54,6 +54,15 @@ std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const P
     return std::nullopt;
 }
 
+std::string Checks::held_by_budgets(const Candidate& candidate, const std::stop_token& stop) const {
+    const auto& spec = candidate.plan.drain;
+    if (!spec || spec->disable_eviction) {
+        return {};
+    }
+    node::Drain drain(tools_.api, tools_.clock, node_);
+    return join(drain.held_by_budgets(drain.plan(*spec, stop).leave, stop), "; ");
+}
+
 void Checks::of_release(const Candidate& candidate, const Site& site, const release::Staged& staged,
                         const release::Inspector& inspector,
                         const std::filesystem::path& images_folder, const std::stop_token& stop) {

@@ -43,6 +43,10 @@ class Checks {
     std::optional<Standing> before_fetch(const Candidate& candidate, const Plans& plans,
                                          const Site& site, const std::stop_token& stop);
 
+    /// The pods that PodDisruptionBudgets would hold in a drain now, and the budgets; empty: none.
+    /// Nothing is evicted.
+    std::string held_by_budgets(const Candidate& candidate, const std::stop_token& stop) const;
+
     /// What needs it: a build older than the installed one, room on the disk.
     static void of_release(const Candidate& candidate, const Site& site,
                            const release::Staged& staged, const release::Inspector& inspector,

@@ -17,6 +17,7 @@ constexpr Duration kLongSleep{3'600'000};
 constexpr Duration kBetweenTurns{100};
 constexpr Duration kSoon{1'000};
 constexpr Duration kLongestTransient{300'000};
+constexpr Duration kBudgetsAgain{15'000};
 
 Duration until(Monotonic time, Clock& clock) {
     return std::max(Duration::zero(), std::chrono::ceil<Duration>(time - clock.monotonic()));
@@ -235,6 +236,10 @@ void NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock
     std::erase_if(retries_, is_history);
     std::erase_if(ready_, is_history);
     std::erase_if(fetch_begins_, is_history);
+    std::erase_if(held_, is_history);
+    node::DrainTimeouts(tools_.journal.path().parent_path()).forget_if([&](const std::string& key) {
+        return is_history(std::pair(key, 0));
+    });
 }
 
 Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conflict>& conflict,
@@ -324,6 +329,31 @@ Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
     }
     retry.reason = error.what();
     return {false, retry.phase, retry.reason, pause, {}};
+}
+
+std::optional<Standing> NodeLoop::wait_for_budgets(const Candidate& candidate,
+                                                   const std::stop_token& stop) {
+    auto text = checks_.held_by_budgets(candidate, stop);
+    if (text.empty()) {
+        held_.erase(candidate.key());
+        return std::nullopt;
+    }
+    const auto now = tools_.clock.monotonic();
+    auto& held = held_[candidate.key()];
+    if (held.text != text) {
+        held = {std::move(text), now};
+    }
+    const auto reason = "the drain would be held up: " + held.text;
+    const auto patience_ends = held.since + settings_.drain_patience;
+    if (now >= patience_ends) {
+        return blocked(candidate, Error(ErrorKind::failed, reason), stop, kBudgetsAgain);
+    }
+    auto& retry = retries_[candidate.key()];
+    const auto pause = std::min(kBudgetsAgain, until(patience_ends, tools_.clock));
+    retry.next = now + pause;
+    retry.phase = "Waiting";
+    retry.reason = reason;
+    return Standing{false, retry.phase, reason, pause, "for a PodDisruptionBudget"};
 }
 
 void NodeLoop::say(const Standing& standing, const Candidate* candidate) {

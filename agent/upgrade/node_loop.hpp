@@ -47,6 +47,8 @@ struct NodeSettings {
     Prefetch prefetch = Prefetch::in_window;
     Duration jitter{0};  ///< A fetch begins at a random moment within this.
     Lifted lifted = Lifted::stop;
+    /// A drain that PodDisruptionBudgets hold is reported when nothing has changed for so long.
+    Duration drain_patience{60'000};
 };
 
 /// Runs in one thread. Plans are gone through by name; one at a time is worked on.
@@ -124,6 +126,9 @@ class NodeLoop {
     /// Why the upgrade that has begun for `candidate` is wanted no more; absent while it is, and
     /// while that is not known.
     [[nodiscard]] std::optional<std::string> unwanted(const Candidate& candidate) const;
+    /// While PodDisruptionBudgets would hold the drain: nothing is touched, no slot taken.
+    std::optional<Standing> wait_for_budgets(const Candidate& candidate,
+                                             const std::stop_token& stop);
     void say(const Standing& standing, const Candidate* candidate);
 
     Tools tools_;
@@ -143,6 +148,12 @@ class NodeLoop {
     };
     std::map<std::string, Ready> ready_;             ///< By Candidate::key.
     std::map<std::string, Monotonic> fetch_begins_;  ///< By Candidate::key.
+    /// What holds a drain, and since when it is just that.
+    struct Held {
+        std::string text;
+        Monotonic since;
+    };
+    std::map<std::string, Held> held_;  ///< By Candidate::key.
     Checks checks_;
     lock::Turns turns_;
     std::string said_;

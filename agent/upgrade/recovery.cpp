@@ -228,7 +228,10 @@ Outcome Upgrade::undo(const std::string& reason, const std::stop_token& stop) {
     for (const auto* const step : going(Way::undo)) {
         perform(*step, stop);
     }
-    return end_after_hooks({Ending::undone, undoing_}, stop);
+    // Where nothing is to be tried again, that is why.
+    const bool for_good = !record_.failure.empty();
+    return end_after_hooks(
+        {for_good ? Ending::failed : Ending::undone, for_good ? record_.failure : undoing_}, stop);
 }
 
 void Upgrade::undo_all(const std::stop_token& stop) {
@@ -252,6 +255,12 @@ void Upgrade::undo_all(const std::stop_token& stop) {
     attempt("removing the new binary", [&] { release::discard_next(places()); });
     attempt("uncordoning", [&] { uncordon(stop); });
     slot_.reset();
+    if (!record_.failure.empty()) {
+        // Not to be tried again: the slot stays taken, as after a rollback.
+        attempt("reporting the failure", [&] { report_failure(stop); });
+        drain_timeouts().forget(key());
+        return;
+    }
     attempt("giving the slot back", [&] {
         insist("giving the slot back", std::nullopt, stop,
                [&] { tools_.slots.give_back(record_.plan, stop); });

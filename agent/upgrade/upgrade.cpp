@@ -19,6 +19,7 @@ namespace {
 constexpr Duration kFirstPause{500};
 constexpr Duration kLongestPause{15'000};
 constexpr int kMillis = 1000;
+constexpr std::size_t kMostReason = 500;  // In the lock, where all nodes share a megabyte.
 
 std::string said_of(Ending ending) {
     switch (ending) {
@@ -233,7 +234,7 @@ void Upgrade::journal() {
 void Upgrade::drain(const std::stop_token& stop) {
     node::Drain drain(tools_.api, tools_.clock, node_name_);
     const auto remaining = std::chrono::ceil<Duration>(deadline_ - tools_.clock.monotonic());
-    drain.run(
+    const auto drained = drain.run(
         *drain_, std::max(remaining, Duration(1)),
         [this, &stop](std::size_t left, const std::string& detail) {
             auto text =
@@ -246,7 +247,29 @@ void Upgrade::drain(const std::stop_token& stop) {
             keep_cordoned(stop);
         },
         stop);
+    if (drained.timed_out) {
+        drain_timed_out(drained.left);
+    }
+    drain_timeouts().forget(key());
 }
+
+void Upgrade::drain_timed_out(const std::string& left) {
+    const auto count = drain_timeouts().add(key());
+    if (count < limits_.drain_attempts) {
+        throw Error(ErrorKind::failed, format("{} (spec.drain.timeout; attempt {} of {})", left,
+                                              count, limits_.drain_attempts));
+    }
+    // In the journal with the next step: from here on the way back ends as a failure.
+    record_.failure = format("drain: {} (spec.drain.timeout; attempt {} of {})",
+                             excerpt(left, kMostReason), count, limits_.drain_attempts);
+    throw Error(ErrorKind::failed, record_.failure);
+}
+
+node::DrainTimeouts Upgrade::drain_timeouts() const {
+    return node::DrainTimeouts(tools_.journal.path().parent_path());
+}
+
+std::string Upgrade::key() const { return format("{} {}", record_.plan, record_.hash); }
 
 void Upgrade::ensure_may_go_on() const {
     slot_->ensure_held();
@@ -304,6 +327,13 @@ void Upgrade::delay(const std::stop_token& stop) {
     }
 }
 
+std::string Upgrade::where_it_ended() const {
+    if (record_.restarted.empty()) {
+        return "undone";
+    }
+    return record_.stays ? "left at " + record_.version : "rolled back to " + record_.from_version;
+}
+
 void Upgrade::finish(const Outcome& outcome) {
     const auto took = std::chrono::duration_cast<Duration>(tools_.clock.monotonic() - began_);
     node::LastResult result;
@@ -343,11 +373,9 @@ void Upgrade::finish(const Outcome& outcome) {
             log::warning(format("undone, the node is as it was: {}", outcome.reason), fields);
             break;
         case Ending::failed:
-            log::error(
-                format("failed and {} {}: {}; the slot stays taken until the Plan changes",
-                       record_.stays ? "left at" : "rolled back to",
-                       record_.stays ? record_.version : record_.from_version, outcome.reason),
-                fields);
+            log::error(format("failed and {}: {}; the slot stays taken until the Plan changes",
+                              where_it_ended(), outcome.reason),
+                       fields);
             break;
     }
 }

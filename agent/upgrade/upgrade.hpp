@@ -12,6 +12,7 @@
 #include "agent/lock/rival.hpp"
 #include "agent/lock/slots.hpp"
 #include "agent/node/cordon.hpp"
+#include "agent/node/drain_timeouts.hpp"
 #include "agent/node/hooks.hpp"
 #include "agent/node/journal.hpp"
 #include "agent/node/report.hpp"
@@ -38,8 +39,8 @@ struct Tools {
     lock::Rival& rival;
     const node::Journal& journal;
     node::Report& report;
-    const Pause* pause = nullptr;        ///< Null: none.
-    const node::Hooks* hooks = nullptr;  ///< Null: none.
+    const Pause* pause = nullptr;           ///< Null: none.
+    const node::Hooks* hooks = nullptr;     ///< Null: none.
     const Pause* pause = nullptr;           ///< Null: none.
     const LastLines* last_lines = nullptr;  ///< Null: nobody asks.
 };
@@ -52,13 +53,15 @@ struct Limits {
     /// postCompleteDelay); SUC's default for jobActiveDeadlineSecs.
     Duration deadline{900'000};
     Rollback rollback = Rollback::automatic;
+    /// So many drains in a row may run into spec.drain.timeout; the last of them is a failure.
+    int drain_attempts = 3;
 };
 
 enum class Ending {
     succeeded,  ///< The node runs the version, is labelled, the slot is given back.
     undone,     ///< Nothing was changed that stays; the slot is given back; may be tried again.
-    failed,     ///< Rolled back, or stopped where that is not done; `phase: Failed` keeps the slot
-                ///< until the Plan changes.
+    failed,     ///< Rolled back, stopped where that is not done, or undone for the last time
+             ///< (Limits::drain_attempts); `phase: Failed` keeps the slot until the Plan changes.
 };
 
 struct Outcome {
@@ -139,6 +142,10 @@ class Upgrade {
     void prepare();
     void cordon(const std::stop_token& stop);
     void drain(const std::stop_token& stop);
+    [[noreturn]] void drain_timed_out(const std::string& left);
+    /// Counts this Plan's drains that timed out.
+    [[nodiscard]] node::DrainTimeouts drain_timeouts() const;
+    [[nodiscard]] std::string key() const;  ///< Candidate::key
     void restart(Duration timeout, const std::stop_token& stop);
     /// k3s stays up, the node is Ready at the new version, and a server's API is ready.
     void verify_new(const std::stop_token& stop);
@@ -155,6 +162,8 @@ class Upgrade {
     /// `longest`, or what is left of the deadline.
     [[nodiscard]] Duration within_deadline(Duration longest) const;
     void finish(const Outcome& outcome);
+    /// Of a failure, for the log: `rolled back to v1.30.4+k3s1`.
+    [[nodiscard]] std::string where_it_ended() const;
     /// After a success the previous version's go, otherwise those of this one.
     void tidy_images(const Outcome& outcome) const;
     /// Repeats `act` while it throws Error{transient}, with back-off, until it works, fails

@@ -42,6 +42,8 @@ TEST(Config, NeedsNothing) {
         EXPECT_TRUE(config.verify.public_keys.empty());
         EXPECT_EQ(config.prefetch, upgrade::Prefetch::in_window);
         EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::stop);
+        EXPECT_EQ(config.drain.patience, minutes(1));
+        EXPECT_EQ(config.drain.attempts, 3);
         EXPECT_EQ(config.download.rate, 0U);
         EXPECT_EQ(config.download.jitter, seconds(0));
         EXPECT_EQ(config.k3s.data_dir, "/var/lib/rancher/k3s");
@@ -78,6 +80,7 @@ verify: {public_keys: [/etc/one.pem, /etc/two.pem]}
 prefetch: always
 cordon:
   when_lifted: again
+drain: {patience: 5m, attempts: 5}
 download: {rate: 5MB, jitter: 10m}
 restart: {timeout: 90s}
 hooks: {directory: /srv/hooks, timeout: 90s}
@@ -106,6 +109,8 @@ folders: {state: /srv/state, run: /srv/run}
     EXPECT_THAT(config.verify.public_keys, ::testing::ElementsAre("/etc/one.pem", "/etc/two.pem"));
     EXPECT_EQ(config.prefetch, upgrade::Prefetch::always);
     EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::again);
+    EXPECT_EQ(config.drain.patience, minutes(5));
+    EXPECT_EQ(config.drain.attempts, 5);
     EXPECT_EQ(config.download.rate, 5'000'000U);
     EXPECT_EQ(config.download.jitter, minutes(10));
     EXPECT_EQ(config.k3s.data_dir, "/srv/k3s");
@@ -168,8 +173,8 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
         std::string said;
     };
     for (const auto& [text, key, said] : std::vector<Case>{
-             {"nodes: {}",
-              "nodes: ", "unknown key; known here are channel, cordon, download, folders, health"},
+             {"nodes: {}", "nodes: ",
+              "unknown key; known here are channel, cordon, download, drain, folders, health"},
              {"node: {nam: x}", "node.nam: ", "unknown key; known here are kubeconfig, name"},
              {"node: server-1", "node: ", "must be a mapping, is \"server-1\""},
              {"channel: {poll: 9s}", "channel.poll: ", "from 10s to 24h"},
@@ -191,6 +196,9 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"verify: {public_keys: /etc/a.pem}", "verify.public_keys: ", "must be a list"},
              {"verify: {public_keys: [a.pem]}", "verify.public_keys[0]: ", "absolute path"},
              {"prefetch: sometimes", "prefetch: ", "must be always, in-window or never"},
+             {"drain: {attempts: 0}", "drain.attempts: ", "a number from 1 to 100"},
+             {"drain: {attempts: 2.5}", "drain.attempts: ", "a number from 1 to 100"},
+             {"drain: {patience: 60}", "drain.patience: ", "must be a duration"},
              {"cordon: {when_lifted: maybe}", "cordon.when_lifted: ", "must be stop or again"},
              {"prefetch: true", "prefetch: ", "must be always, in-window or never"},
              {"download: {rate: 5}", "download.rate: ", "must be bytes per second"},

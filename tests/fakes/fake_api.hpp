@@ -317,6 +317,11 @@ class FakeApi final : public http::Client {
             return drop(request.path, request.body);
         }
         if (request.path.ends_with("/eviction")) {
+            if (request.query.contains("dryRun")) {
+                return objects_.contains(request.path.substr(0, request.path.rfind('/')))
+                           ? answer(201)
+                           : refuse(404, request.path + " not found");
+            }
             return drop(request.path.substr(0, request.path.rfind('/')),
                         request.body.value("deleteOptions", Json::object()));
         }

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <latch>
+
 #include "tests/agent/support.hpp"
 #include "tests/fakes/fake_api.hpp"
 #include "tests/fakes/fake_clock.hpp"
@@ -20,6 +23,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 Json pod(const Json& merge_patch = Json::object()) {
     Json made = {{"metadata",
@@ -53,6 +57,11 @@ const Json kEmptyDir = {
     {"spec",
      {{"volumes", Json::array({{{"name", "c"}, {"configMap", {{"name", "c"}}}},
                                {{"name", "d"}, {"emptyDir", Json::object()}}})}}}};
+const Json kGoneDaemon = {
+    {"metadata",
+     {{"ownerReferences",
+       Json::array({{{"kind", "DaemonSet"}, {"name", "gone"}, {"controller", true}}})}}}};
+const Json kSucs = {{"metadata", {{"labels", {{"upgrade.cattle.io/controller", "suc"}}}}}};
 const Json kTerminating = {{"metadata", {{"deletionTimestamp", "2026-01-01T00:00:00Z"}}}};
 
 DrainSpec spec_with(const std::function<void(DrainSpec&)>& change) {
@@ -60,6 +69,8 @@ DrainSpec spec_with(const std::function<void(DrainSpec&)>& change) {
     change(spec);
     return spec;
 }
+
+const WallTime kNow = parse_rfc3339("2026-01-01T00:01:00Z");
 
 enum class Fate { leaves, stays, refuses };
 
@@ -71,6 +82,8 @@ TEST(SelectPods, FollowsKubectlsRules) {
     const auto only_db = spec_with([](DrainSpec& spec) {
         spec.pod_selector = plan::Selector({{"matchLabels", {{"role", "db"}}}}, "f");
     });
+    const auto skip_59 = spec_with([](DrainSpec& spec) { spec.skip_wait_for_delete_timeout = 59; });
+    const auto skip_60 = spec_with([](DrainSpec& spec) { spec.skip_wait_for_delete_timeout = 60; });
     struct Case {
         std::string name;
         Json pod;
@@ -109,10 +122,20 @@ TEST(SelectPods, FollowsKubectlsRules) {
         {"outside podSelector, unmanaged", pod(kUnmanaged), only_db, Fate::stays},
         {"inside podSelector", pod({{"metadata", {{"labels", {{"role", "db"}}}}}}), only_db,
          Fate::leaves},
+        {"overdue for longer than is waited", pod(kTerminating), skip_59, Fate::stays},
+        {"overdue for just that long", pod(kTerminating), skip_60, Fate::leaves},
+        {"not terminating, with a limit to waiting", pod(), skip_59, Fate::leaves},
+        {"overdue and unmanaged", pod(merged(kUnmanaged, kTerminating)), skip_59, Fate::stays},
+        {"a DaemonSet's that is gone", pod(kGoneDaemon), usual, Fate::refuses},
+        {"a DaemonSet's that is gone, forced", pod(kGoneDaemon), force, Fate::leaves},
+        {"a DaemonSet's that is gone, finished", pod(merged(kGoneDaemon, kFinished)), usual,
+         Fate::leaves},
+        {"SUC's own", pod(kSucs), usual, Fate::stays},
+        {"SUC's own, unmanaged", pod(merged(kUnmanaged, kSucs)), usual, Fate::stays},
         {"without a status", pod({{"status", nullptr}}), usual, Fate::leaves},
     };
     for (const auto& [name, one, spec, expected] : cases) {
-        const auto selection = select_pods({one}, spec);
+        const auto selection = select_pods({one}, spec, kNow, {{"default", "gone"}});
         const auto fate = !selection.refused.empty() ? Fate::refuses
                           : selection.leave.empty()  ? Fate::stays
                                                      : Fate::leaves;
@@ -125,7 +148,7 @@ TEST(SelectPods, NamesEveryPodThatRefusesAndWhatToDo) {
     const auto selection =
         select_pods({pod(kUnmanaged), pod({{"metadata", {{"name", "ok"}, {"namespace", "x"}}}}),
                      merged(pod(kUnmanaged), {{"metadata", {{"name", "two"}}}})},
-                    DrainSpec());
+                    DrainSpec(), kNow);
     EXPECT_THAT(selection.refused,
                 ElementsAre(AllOf(HasSubstr("default/web"), HasSubstr("spec.drain.force")),
                             HasSubstr("default/two")));
@@ -145,8 +168,8 @@ class DrainTest : public ::testing::Test {
                                     merge_patch));
     }
 
-    void run(const DrainSpec& spec, Duration deadline = minutes(15)) {
-        Drain(client_, clock_, "server-1")
+    Drained run(const DrainSpec& spec, Duration deadline = minutes(15)) {
+        return Drain(client_, clock_, "server-1")
             .run(
                 spec, deadline,
                 [this](std::size_t left, const std::string& detail) {
@@ -192,17 +215,19 @@ TEST_F(DrainTest, EvictsUntilNoneIsLeft) {
     add("a");
     add("b");
     add("daemon", owned_by("DaemonSet"));
+    api_.put("/apis/apps/v1/namespaces/default/daemonsets/o", {{"metadata", {{"name", "o"}}}});
     api_.put(path("elsewhere"),
              pod({{"metadata", {{"name", "elsewhere"}}}, {"spec", {{"nodeName", "server-2"}}}}));
     run(DrainSpec());
-    EXPECT_THAT(write_texts(),
-                ElementsAre("POST " + path("a") + "/eviction", "POST " + path("b") + "/eviction"));
+    EXPECT_THAT(write_texts(), UnorderedElementsAre("POST " + path("a") + "/eviction",
+                                                    "POST " + path("b") + "/eviction"));
     EXPECT_EQ(left_.back(), 0U);
     EXPECT_FALSE(api_.get(path("daemon")).is_null());
     EXPECT_FALSE(api_.get(path("elsewhere")).is_null());
     const auto eviction = api_.writes()[0].body;
     EXPECT_EQ(eviction.at("apiVersion"), "policy/v1");
-    EXPECT_EQ(string_at(eviction, {"deleteOptions", "preconditions", "uid"}), "uid-a");
+    EXPECT_EQ(string_at(eviction, {"deleteOptions", "preconditions", "uid"}),
+              "uid-" + string_at(eviction, {"metadata", "name"}));
     EXPECT_FALSE(eviction.at("deleteOptions").contains("gracePeriodSeconds"));
 }
 
@@ -278,15 +303,15 @@ TEST_F(DrainTest, BoundsHowOftenItTriesWhateverTheServerSays) {
     }
 }
 
-TEST_F(DrainTest, FailsWithWhatIsLeftWhenItsTimeIsOver) {
+TEST_F(DrainTest, SaysWhatIsLeftWhenItsTimeIsOver) {
     add("a");
     answer_evictions({429, {{"Retry-After", "0"}}, R"({"message":"not now"})", ""});
     on_progress_ = [this] { clock_.advance(seconds(20)); };
     DrainSpec spec;
     spec.timeout = minutes(1);
-    const auto error = error_of([&] { run(spec); });
-    EXPECT_EQ(error.kind(), ErrorKind::failed);
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("not done after 1m"), HasSubstr("default/a"),
+    const auto drained = run(spec);
+    EXPECT_TRUE(drained.timed_out);
+    EXPECT_THAT(drained.left, AllOf(HasSubstr("not done after 1m"), HasSubstr("default/a"),
                                     HasSubstr("not now")));
 }
 
@@ -318,8 +343,124 @@ TEST_F(DrainTest, DoesNotTakeANewPodForTheOldOne) {
         }
     };
     run(DrainSpec());
-    EXPECT_EQ(string_at(api_.writes().back().body, {"deleteOptions", "preconditions", "uid"}),
-              "uid-new");
+    // As with kubectl, the new one is none of this drain's.
+    EXPECT_EQ(string_at(api_.get(path("a")), {"metadata", "uid"}), "uid-new");
+    EXPECT_EQ(api_.writes().size(), 1U);
+}
+
+http::Response held_by_budget() {
+    return FakeApi::answer(
+        429, {{"message", "Cannot evict pod as it would violate the pod's disruption budget."},
+              {"details",
+               {{"causes", Json::array({{{"reason", "DisruptionBudget"},
+                                         {"message",
+                                          "The disruption budget guard needs 1 healthy "
+                                          "pods and has 1 currently"}}})}}}});
+}
+
+http::Response several_budgets() {
+    return FakeApi::refuse(500,
+                           "This pod has more than one PodDisruptionBudget, which the eviction "
+                           "subresource does not support.");
+}
+
+TEST_F(DrainTest, NamesTheBudgetThatHoldsAPod) {
+    add("a");
+    answer_evictions(held_by_budget(), 1);
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    run(DrainSpec());
+    EXPECT_THAT(details_, ::testing::Contains(HasSubstr("default/a: Cannot evict")));
+    EXPECT_THAT(details_, ::testing::Contains(HasSubstr("disruption budget guard needs 1")));
+}
+
+TEST_F(DrainTest, SaysAtOnceThatNoWaitingHelpsAgainstSeveralBudgets) {
+    add("a");
+    answer_evictions(several_budgets());
+    const auto error = error_of([&] { run(DrainSpec()); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), HasSubstr("default/a: more than one PodDisruptionBudget"));
+}
+
+TEST_F(DrainTest, TriesAgainWhatTheServerStumbledOver) {
+    add("a");
+    answer_evictions(FakeApi::refuse(500, "etcd is away"), 2);
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    run(DrainSpec());
+    EXPECT_EQ(write_texts().size(), 3U);
+}
+
+TEST_F(DrainTest, WaitsForPodsOfATerminatingNamespace) {
+    add("a");
+    add("deleted", kTerminating);
+    answer_evictions(FakeApi::answer(
+        403, {{"message", "namespace default is being terminated"},
+              {"details", {{"causes", Json::array({{{"reason", "NamespaceTerminating"}}})}}}}));
+    on_progress_ = [this] {
+        clock_.advance(seconds(20));
+        if (left_.size() == 3) {
+            api_.remove(path("a"));
+            api_.remove(path("deleted"));
+        } else {
+            api_.edit(path("a"),
+                      {{"metadata", {{"labels", {{"n", std::to_string(left_.size())}}}}}});
+        }
+    };
+    run(DrainSpec());
+    const auto asked = write_texts();
+    EXPECT_EQ(std::count(asked.begin(), asked.end(), "POST " + path("a") + "/eviction"), 3);
+    EXPECT_EQ(std::count(asked.begin(), asked.end(), "POST " + path("deleted") + "/eviction"), 1);
+}
+
+TEST_F(DrainTest, LeavesAlonePodsThatComeLater) {
+    add("a");
+    answer_evictions(held_by_budget(), 1);
+    on_progress_ = [this] {
+        clock_.advance(seconds(20));
+        add("late", kUnmanaged);
+    };
+    run(DrainSpec());
+    EXPECT_FALSE(api_.get(path("late")).is_null());
+}
+
+TEST_F(DrainTest, AsksForAFewPodsAtOnceAndForAllInTheEnd) {
+    for (int number = 0; number < 30; ++number) {
+        add("pod-" + std::to_string(number));
+    }
+    auto at_once = std::make_shared<std::atomic<int>>(0);
+    auto most = std::make_shared<std::atomic<int>>(0);
+    auto together = std::make_shared<std::latch>(8);
+    auto first = std::make_shared<std::atomic<int>>(0);
+    api_.before([=](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.method == "POST") {
+            const auto now = ++*at_once;
+            auto seen = most->load();
+            while (now > seen && !most->compare_exchange_weak(seen, now)) {
+            }
+            if ((*first)++ < 8) {
+                together->arrive_and_wait();  // Only eight at once get past this.
+            }
+            --*at_once;
+        }
+        return std::nullopt;
+    });
+    run(DrainSpec());
+    EXPECT_EQ(write_texts().size(), 30U);
+    EXPECT_EQ(most->load(), 8);
+}
+
+TEST_F(DrainTest, TriesOutWhatABudgetHolds) {
+    add("a");
+    add("b");
+    Drain drain(client_, clock_, "server-1");
+    const auto pods = drain.plan(DrainSpec(), {}).leave;
+    EXPECT_THAT(drain.held_by_budgets(pods, {}), IsEmpty());
+    answer_evictions(held_by_budget(), 1);
+    EXPECT_THAT(drain.held_by_budgets(pods, {}),
+                ElementsAre(AllOf(HasSubstr("default/"), HasSubstr("disruption budget guard"))));
+    EXPECT_FALSE(api_.get(path("a")).is_null());
+    EXPECT_FALSE(api_.get(path("b")).is_null());
+    answer_evictions(several_budgets());
+    EXPECT_EQ(error_of([&] { (void)drain.held_by_budgets(pods, {}); }).kind(), ErrorKind::invalid);
 }
 
 TEST_F(DrainTest, EndsWithWhatProgressThrows) {

@@ -107,7 +107,7 @@ class Host : public ::testing::Test {
 
     /// What a request does to the world, in words; empty when it does nothing to it.
     static std::string effect_of(const FakeApi::Seen& request) {
-        if (request.method == "GET" || is_renewal(request)) {
+        if (request.method == "GET" || request.query.contains("dryRun") || is_renewal(request)) {
             return {};
         }
         if (request.path.ends_with("/events")) {

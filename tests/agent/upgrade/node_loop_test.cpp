@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/upgrade/node_loop.hpp"
 
+#include <atomic>
 #include <thread>
 
 #include "tests/agent/release/fake_source.hpp"
@@ -176,6 +177,36 @@ TEST_F(NodeLoopTest, TakesNoSlotForAPodThatWouldRefuseTheDrain) {
     finish();
     EXPECT_THAT(slot()->detail, HasSubstr("can't be drained: default/web"));
     EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, WaitsUncordonedWhileABudgetWouldHoldTheDrain) {
+    std::atomic<bool> held = true;
+    on_request_ = [&](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.method == "POST" && held) {
+            EXPECT_TRUE(request.query.contains("dryRun"));
+            return FakeApi::answer(
+                429, {{"message", "Cannot evict pod"},
+                      {"details",
+                       {{"causes", Json::array({{{"reason", "DisruptionBudget"},
+                                                 {"message", "The disruption budget guard"}}})}}}});
+        }
+        return std::nullopt;
+    };
+    add_pod();
+    add_plan({{"drain", Json::object()}});
+    start();
+    ASSERT_TRUE(says("Waiting", "default/web: Cannot evict pod The disruption budget guard"));
+    EXPECT_FALSE(slot());
+    clock_.advance(std::chrono::minutes(2));
+    loop_.load()->try_again();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("The disruption budget guard"));
+    EXPECT_FALSE(cordoned());
+    held = false;
+    clock_.advance(std::chrono::minutes(2));
+    loop_.load()->try_again();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
 }
 
 TEST_F(NodeLoopTest, WaitsForASlotAndTakesItWhenItIsGivenBack) {

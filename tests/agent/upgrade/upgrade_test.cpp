@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/upgrade/upgrade.hpp"
 
+#include <atomic>
 #include <thread>
 
+#include "lib/base/format.hpp"
 #include "tests/agent/upgrade/fixture.hpp"
 
 namespace kua::upgrade {
@@ -157,6 +159,61 @@ TEST_F(UpgradeTest, IsUndoneWhenAPodRefusesTheDrain) {
     EXPECT_EQ(outcome.ending, Ending::undone);
     EXPECT_THAT(outcome.reason, HasSubstr("default/web is managed by no controller"));
     EXPECT_FALSE(api_.get(kPod).is_null());
+    expect_as_it_was();
+}
+
+/// A pod that a budget holds, and minutes that pass with every attempt.
+class StuckDrain : public UpgradeTest {
+  protected:
+    StuckDrain() {
+        add_pod();
+        spec_.timeout = std::chrono::minutes(1);
+        on_request_ = [this](const FakeApi::Seen& request) -> std::optional<http::Response> {
+            if (request.method == "POST" && held_) {
+                clock_.advance(std::chrono::minutes(2));
+                return FakeApi::refuse(429, "not now");
+            }
+            return std::nullopt;
+        };
+    }
+
+    std::atomic<bool> held_ = true;
+    DrainSpec spec_;
+};
+
+TEST_F(StuckDrain, IsUndoneAndFailsForGoodTheThirdTimeInARow) {
+    for (int attempt = 1; attempt < 3; ++attempt) {
+        const auto outcome = run(spec_);
+        EXPECT_EQ(outcome.ending, Ending::undone);
+        EXPECT_THAT(outcome.reason, HasSubstr(format("attempt {} of 3", attempt)));
+        expect_as_it_was();
+        take_slot();
+    }
+    const auto outcome = run(spec_);
+    EXPECT_EQ(outcome.ending, Ending::failed);
+    expect_rolled_back();
+    EXPECT_THAT(slot()->detail, AllOf(HasSubstr("default/web"), HasSubstr("attempt 3 of 3")));
+    EXPECT_TRUE(units_.restarted.empty());
+    // Who frees the slot begins anew.
+    take_slot();
+    EXPECT_EQ(run(spec_).ending, Ending::undone);
+}
+
+TEST_F(StuckDrain, CountsOnlyARow) {
+    limits_.drain_attempts = 2;
+    EXPECT_EQ(run(spec_).ending, Ending::undone);
+    held_ = false;
+    new_is_not_ready_ = true;
+    EXPECT_EQ(run(spec_).ending, Ending::failed);
+    held_ = true;
+    add_pod();
+    EXPECT_THAT(run(spec_).reason, HasSubstr("attempt 1 of 2"));
+}
+
+TEST_F(StuckDrain, DoesNotCountTheUpgradesOwnDeadline) {
+    limits_.drain_attempts = 1;
+    limits_.deadline = std::chrono::seconds(30);
+    EXPECT_EQ(run(spec_).ending, Ending::undone);
     expect_as_it_was();
 }
 
