@@ -16,6 +16,7 @@ from .audit import now
 from .cluster import Cluster
 from .processes import PATIENCE, run, until
 from .watched import Watched, conditions, is_cordoned, is_down, slots
+from .workload import end_guard
 
 
 def package() -> pathlib.Path:
@@ -222,6 +223,7 @@ class Fleet:
     def _remove_load(self):
         """Until its last pod is gone: those that a controller makes while it is being deleted, too."""
         kubectl = self.cluster.kubectl
+        end_guard(self)
         kubectl("delete", "deployments,replicasets,daemonsets,poddisruptionbudgets", "--all", f"--timeout={PATIENCE}s")
 
         def gone():

@@ -100,18 +100,6 @@ def test_a_drain_moves_what_can_be_moved_and_leaves_daemonsets(fleet):
     assert list(fleet.cluster.audit_log(**mine, verb="delete")) == [], "evicted, not deleted"
 
 
-def test_a_disruption_budget_holds_the_drain_up_until_it_allows(fleet):
-    host = fleet.workers[1]
-    version = blocked_drain(fleet, host)
-    fleet.until_slot("Draining", "careful", host, "disruption budget")
-    line = fleet.agent(host).until_status("disruption budget")
-    assert line.startswith(f"Draining {version} for careful: 1 pod left, default/guarded-")
-    assert is_cordoned(host.node()) and host.k3s_version() != version
-    end_guard(fleet)
-    fleet.wait_complete("careful")
-    assert host.is_ready(version) and not is_cordoned(host.node())
-
-
 def test_a_pod_without_controller_blocks_before_the_cordon_and_is_named_in_the_plan(fleet):
     host = fleet.workers[0]
     fleet.cluster.apply(bare_pod("lonely", host.name))
