@@ -17,8 +17,8 @@ constexpr std::string_view kBetween = " | ";
 std::string with_last_lines(const std::string& head, const std::vector<std::string>& lines,
                             std::size_t most) {
     std::string tail;
-    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
-        auto next = excerpt(*line, kMostLine);
+    for (auto left = lines.size(); left > 0; --left) {
+        auto next = excerpt(lines[left - 1], kMostLine);
         if (!tail.empty()) {
             next += std::string(kBetween) + tail;
         }

@@ -41,7 +41,6 @@ struct Tools {
     node::Report& report;
     const Pause* pause = nullptr;           ///< Null: none.
     const node::Hooks* hooks = nullptr;     ///< Null: none.
-    const Pause* pause = nullptr;           ///< Null: none.
     const LastLines* last_lines = nullptr;  ///< Null: nobody asks.
 };
 

@@ -16,7 +16,7 @@ DROP_IN = f"/run/systemd/system/{UNIT}.d/pause.conf"
 
 # The shortest lease that the agent takes, so that the API can be away for longer.
 LEASE = 30
-SHORT_LEASE = f"restart: {{timeout: 10s}}\nhealth: {{timeout: 20s}}\nlock: {{ttl: {LEASE}s}}\n"
+SHORT_LEASE = f"restart: {{timeout: 10s}}\nhealth: {{timeout: 19s, settle: 1s}}\nlock: {{ttl: {LEASE}s}}\n"
 
 
 @dataclasses.dataclass(frozen=True)

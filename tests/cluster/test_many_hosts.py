@@ -12,7 +12,7 @@ from .watched import conditions, coordinator, is_cordoned, plan_label, slots, ve
 from .workload import documented, end_guard, guard
 
 # Leases that a test can wait for: restart and health together, and three times restart, are the least.
-SHORT_LEASE = "restart: {timeout: 10s}\nhealth: {timeout: 20s}\nlock: {ttl: 30s}\n"
+SHORT_LEASE = "restart: {timeout: 10s}\nhealth: {timeout: 19s, settle: 1s}\nlock: {ttl: 30s}\n"
 
 
 @pytest.fixture
