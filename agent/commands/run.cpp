@@ -170,8 +170,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         return systemd::journal_tail(unit, since, kLastLines);
     };
     upgrade::NodeLoop node_loop(
-        {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings, staging,
-        view, node_changed);
+        {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings,
+        staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
         plans_changed, [&](bool leading) {
