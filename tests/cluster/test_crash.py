@@ -113,7 +113,9 @@ class Case:
         slot = self.slot()
         if slot and slot["phase"] == "Failed":
             return "rolled back"
-        return "upgraded" if not slot and plan_label(self.host.node(), self.plan) else ""
+        # The label of the upgrade before this one stays, and between two attempts there is neither journal nor slot.
+        wanted = self.fleet.cluster.kubectl_json("-n", "system-upgrade", "get", "plan", self.plan)["status"].get("latestHash")
+        return "upgraded" if not slot and wanted and plan_label(self.host.node(), self.plan) == wanted else ""
 
     def judge(self, befell) -> str:
         result = until(self.settled, f"an end of {self}", 2 * PATIENCE, 0.5)

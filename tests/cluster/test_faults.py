@@ -15,6 +15,17 @@ from .faults import go_on, is_stopped, nudge, pause_at, pause_no_more, until_pau
 from .watched import is_cordoned, plan_label, version_of
 
 
+@pytest.fixture(autouse=True)
+def without_pauses(fleet):
+    """An agent keeps its pause points until it is started again: the next test's must have none."""
+    yield
+    for host in fleet.workers:
+        agent = fleet.agent(host)
+        pause_no_more(agent)
+        nudge(agent)
+        agent.restart()
+
+
 @contextlib.contextmanager
 def standing_still(fleet, host, point, **spec):
     """An upgrade of the host whose agent stands still there; yields the version. It is let go on at the end, if need be."""
