@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "agent/plan/plan.hpp"
@@ -39,7 +40,10 @@ struct DaemonSetRef {
     std::string ns;
     std::string name;
 
-    auto operator<=>(const DaemonSetRef&) const = default;
+    bool operator<(const DaemonSetRef& other) const {
+        return std::tie(ns, name) < std::tie(other.ns, other.name);
+    }
+    bool operator==(const DaemonSetRef& other) const = default;
 };
 
 /// The DaemonSets that have to be looked up before `select_pods` can decide.
