@@ -288,6 +288,13 @@ upgrade::Lifted lifted(const Json& value, const std::string& key) {
     return upgrade::Lifted::again;
 }
 
+bool backup(const Json& value, const std::string& key) {
+    if (value != "auto" && value != "never") {
+        wrong(key, value, "auto or never");
+    }
+    return value == "auto";
+}
+
 /// `<data-dir>/agent/kubelet.kubeconfig` is where k3s writes it.
 std::filesystem::path data_dir_of(const std::filesystem::path& kubeconfig) {
     return kubeconfig.parent_path().filename() == "agent"
@@ -349,6 +356,10 @@ Config read_config(const Json& value, const std::string& name) {
                     {"rollback", [&](const Json& word,
                                      const std::
                                          string& key) { config.rollback = rollback(word, key); }},
+                    {"datastore", reader.nested({{"backup",
+                                                  [&](const Json& word, const std::string& key) {
+                                                      config.datastore.backup = backup(word, key);
+                                                  }}})},
                     {"drain",
                      reader.nested({{"patience",
                                      duration_into(config.drain.patience, seconds(0), hours(24))},

@@ -53,6 +53,9 @@ struct Config {
     } health;
     upgrade::Rollback rollback = upgrade::Rollback::automatic;
     struct {
+        bool backup = true;  ///< A server's data store is copied before it is upgraded.
+    } datastore;
+    struct {
         Duration patience{60'000};  ///< A budget that holds the drain is reported after this.
         int attempts = 3;           ///< That may run into spec.drain.timeout, in a row.
     } drain;

@@ -149,6 +149,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     settings.unit = config.k3s.unit;
     settings.binary = config.k3s.binary;
     settings.images = config.k3s.data_dir / "agent" / "images";
+    settings.data_dir = config.k3s.data_dir;
+    settings.backup = config.datastore.backup;
     settings.prefetch = config.prefetch;
     settings.jitter = config.download.jitter;
     settings.limits.drain_attempts = config.drain.attempts;

@@ -8,11 +8,10 @@
 #include <array>
 #include <optional>
 
+#include "agent/node/outside.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
-#include "lib/fs/process.hpp"
 #include "lib/log/log.hpp"
-#include "lib/systemd/transient.hpp"
 
 namespace kua::node {
 
@@ -21,8 +20,6 @@ namespace {
 constexpr std::array kPoints{kPreDrain, kPostDrain, kPreRestart, kPostUpgrade, kOnFailure};
 constexpr std::array<std::string_view, 5> kLeftBehind{".rpmsave", ".rpmnew", ".rpmorig", ".swp",
                                                       ".bak"};
-constexpr auto kUnitPrefix = "k3s-upgrade-agent-hook";
-constexpr std::size_t kMostOutput = 256U << 10U;
 constexpr std::size_t kMostLines = 500;  ///< Of each of the two streams.
 constexpr std::size_t kMostLine = 500;
 
@@ -79,32 +76,6 @@ void log_lines(const std::string& text, const log::Fields& fields) {
     }
 }
 
-std::string last_line(const fs::Finished& finished) {
-    const auto text = trim(trim(finished.errors).empty() ? finished.output : finished.errors);
-    return excerpt(text.substr(text.rfind('\n') + 1), 200);
-}
-
-fs::Finished run_program(const std::filesystem::path& hook, std::vector<std::string> environment,
-                         Duration timeout, const std::stop_token& stop) {
-    if (systemd::can_run_transient()) {
-        systemd::Transient transient;
-        transient.prefix = kUnitPrefix;
-        transient.description = format("A hook of k3s-upgrade-agent: {}", hook.string());
-        transient.properties = {"WorkingDirectory=/", "TimeoutStopSec=5"};
-        transient.environment = std::move(environment);
-        transient.program = hook;
-        transient.timeout = timeout;
-        transient.most_output = kMostOutput;
-        return systemd::run_transient(transient, stop);
-    }
-    fs::Command command;
-    command.program = hook;
-    command.environment.insert(command.environment.end(), environment.begin(), environment.end());
-    command.timeout = timeout;
-    command.most_output = kMostOutput;
-    return fs::run(command, stop);
-}
-
 }  // namespace
 
 bool is_hook_name(std::string_view name) {
@@ -159,22 +130,19 @@ void Hooks::run(std::string_view point, const std::vector<std::string>& environm
     for (const auto& hook : hooks) {
         const log::Fields fields = {{"hook", hook.string()}};
         log::info(format("running the hook {}", hook.string()), fields);
-        const auto finished = run_program(hook, environment, timeout, stop);
+        Outside outside;
+        outside.description = format("A hook of k3s-upgrade-agent: {}", hook.string());
+        outside.program = hook;
+        outside.environment = environment;
+        outside.timeout = timeout;
+        const auto finished = run_outside(outside, stop);
         log_lines(finished.output, fields);
         log_lines(finished.errors, fields);
-        if (finished.succeeded()) {
-            continue;
+        if (!finished.succeeded()) {
+            throw Error(ErrorKind::failed, format("the {} hook {} {}", point, hook.string(),
+                                                  why_it_failed(finished, timeout)));
         }
-        const auto how = finished.timed_out ? format("did not end within {}", to_text(timeout))
-                         : finished.signal != 0
-                             ? format("was ended by signal {}", finished.signal)
-                             : format("failed with exit status {}", finished.exit_code);
-        const auto said = last_line(finished);
-        throw Error(ErrorKind::failed, format("the {} hook {} {}{}{}", point, hook.string(), how,
-                                              said.empty() ? "" : ": ", said));
     }
 }
-
-void Hooks::end_leftovers() noexcept { systemd::end_transients(kUnitPrefix); }
 
 }  // namespace kua::node

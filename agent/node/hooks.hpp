@@ -52,9 +52,6 @@ class Hooks {
     void run(std::string_view point, const std::vector<std::string>& environment, Duration timeout,
              const std::stop_token& stop) const;
 
-    /// Ends what a process that was killed has left running.
-    static void end_leftovers() noexcept;
-
   private:
     HookSettings settings_;
 };

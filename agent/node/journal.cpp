@@ -46,6 +46,11 @@ Json to_json(const Record& record) {
             {"failure", record.failure},
             {"undone", record.undone},
             {"stays", record.stays},
+            {"datastore", record.datastore},
+            {"dataDir", record.data_dir.string()},
+            {"copies", record.copies.string()},
+            {"copy", record.copy},
+            {"stopped", record.stopped},
             {"lastLines", record.last_lines}};
 }
 
@@ -93,6 +98,11 @@ Record read_record(const Json& value, const std::string& name) {
     record.failure = string_at(value, {"failure"});
     record.undone = string_at(value, {"undone"});
     record.stays = bool_at(value, {"stays"}, false);
+    record.datastore = string_at(value, {"datastore"});
+    record.data_dir = string_at(value, {"dataDir"});
+    record.copies = string_at(value, {"copies"});
+    record.copy = string_at(value, {"copy"});
+    record.stopped = bool_at(value, {"stopped"}, false);
     if (const auto* lines = find(value, {"lastLines"})) {
         for (const auto& line : *lines) {
             record.last_lines.push_back(line.is_string() ? line.get<std::string>() : std::string());

@@ -46,6 +46,11 @@ struct Record {
     std::string failure;    ///< Why it is being rolled back; empty on the way forward.
     std::string undone;     ///< Why it was undone, once it is and only hooks are left to run.
     bool stays = false;     ///< The new version stays although it failed: nothing is rolled back.
+    std::string datastore;  ///< To be copied: `etcd` or `sqlite`; empty: none.
+    std::filesystem::path data_dir;       ///< k3s's, where it lies.
+    std::filesystem::path copies;         ///< The folder for copies of SQLite's files.
+    std::string copy;                     ///< The copy's path, or the name of etcd's snapshot.
+    bool stopped = false;                 ///< k3s was stopped by us, and not started again yet.
     std::vector<std::string> last_lines;  ///< What the unit said at the new version before that.
 };
 

@@ -88,9 +88,10 @@ Duration remaining(Clock& clock, Monotonic end) {
     return std::max(Duration(1), std::chrono::ceil<Duration>(end - clock.monotonic()));
 }
 
-/// The bus may be restarted at any moment; what is asked here may safely be asked again.
+/// The bus may be restarted at any moment; what is asked here may safely be asked again. `deed` is
+/// for messages: `restarting k3s.service`.
 template <typename Ask>
-auto until_answered(Clock& clock, const std::string& unit, Duration timeout, Monotonic end,
+auto until_answered(Clock& clock, const std::string& deed, Duration timeout, Monotonic end,
                     const std::stop_token& stop, const Ask& ask) {
     while (true) {
         try {
@@ -100,13 +101,12 @@ auto until_answered(Clock& clock, const std::string& unit, Duration timeout, Mon
                 throw;
             }
             if (clock.monotonic() >= end) {
-                throw Error(ErrorKind::failed, format("restarting {}: not done after {}: {}", unit,
+                throw Error(ErrorKind::failed, format("{}: not done after {}: {}", deed,
                                                       to_text(timeout), error.what()));
             }
-            log::warning(format("restarting {}: {}; trying again", unit, error.what()),
-                         {{"unit", unit}});
+            log::warning(format("{}: {}; trying again", deed, error.what()));
             if (!clock.wait_for(kBusRetry, stop)) {
-                throw Error(ErrorKind::stopped, "stopped while restarting " + unit);
+                throw Error(ErrorKind::stopped, "stopped while " + deed);
             }
         }
     }
@@ -114,13 +114,26 @@ auto until_answered(Clock& clock, const std::string& unit, Duration timeout, Mon
 
 systemd::UnitState wait_active_until(systemd::Units& units, Clock& clock, const std::string& unit,
                                      Duration timeout, Monotonic end, const std::stop_token& stop) {
-    auto state = until_answered(clock, unit, timeout, end, stop, [&] {
+    auto state = until_answered(clock, "restarting " + unit, timeout, end, stop, [&] {
         return units.wait_settled(unit, remaining(clock, end), stop);
     });
     if (state.active_state != "active") {
         throw Error(ErrorKind::failed, "after the restart " + in_words(state));
     }
     return state;
+}
+
+/// Returns the moment until which there is time.
+template <typename Job>
+Monotonic finish_job(Clock& clock, const std::string& deed, Duration timeout,
+                     const std::stop_token& stop, const Job& job) {
+    const auto end = clock.monotonic() + timeout;
+    const auto done =
+        until_answered(clock, deed, timeout, end, stop, [&] { return job(remaining(clock, end)); });
+    if (!done.done()) {
+        throw Error(ErrorKind::failed, format("{}: the job ended with \"{}\"", deed, done.result));
+    }
+    return end;
 }
 
 }  // namespace
@@ -148,14 +161,29 @@ K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
 
 systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
                                 Duration timeout, const std::stop_token& stop) {
-    const auto end = clock.monotonic() + timeout;
-    const auto job = until_answered(clock, unit, timeout, end, stop, [&] {
-        return units.restart(unit, remaining(clock, end), stop);
-    });
-    if (!job.done()) {
-        throw Error(ErrorKind::failed,
-                    format("restarting {}: the job ended with \"{}\"", unit, job.result));
+    const auto end = finish_job(clock, "restarting " + unit, timeout, stop,
+                                [&](Duration left) { return units.restart(unit, left, stop); });
+    return wait_active_until(units, clock, unit, timeout, end, stop);
+}
+
+void stop_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
+               const std::stop_token& stop) {
+    const auto deed = "stopping " + unit;
+    const auto end = finish_job(clock, deed, timeout, stop,
+                                [&](Duration left) { return units.stop(unit, left, stop); });
+    const auto state =
+        until_answered(clock, deed, timeout, end, stop, [&] { return units.state(unit); });
+    // `failed` is how a program ends that says so to SIGTERM: it is gone all the same.
+    if (state && (state->main_pid != 0 ||
+                  (state->active_state != "inactive" && state->active_state != "failed"))) {
+        throw Error(ErrorKind::failed, "after it was stopped " + in_words(*state));
     }
+}
+
+systemd::UnitState start_unit(systemd::Units& units, Clock& clock, const std::string& unit,
+                              Duration timeout, const std::stop_token& stop) {
+    const auto end = finish_job(clock, "starting " + unit, timeout, stop,
+                                [&](Duration left) { return units.start(unit, left, stop); });
     return wait_active_until(units, clock, unit, timeout, end, stop);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which unit runs k3s on this host, and its restart with an outcome.
+// Which unit runs k3s on this host, and its restart, stop and start with an outcome.
 #pragma once
 
 #include <filesystem>
@@ -30,6 +30,16 @@ K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
 /// can't be asked for that long; Error{stopped}. Safe to repeat.
 systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
                                 Duration timeout, const std::stop_token& stop);
+
+/// Stops the unit and returns when its main process is gone. Throws Error{failed} that names the
+/// job's result or the unit's state when that is not so within `timeout`, or when systemd can't be
+/// asked for that long; Error{stopped}. Safe to repeat.
+void stop_unit(systemd::Units& units, Clock& clock, const std::string& unit, Duration timeout,
+               const std::stop_token& stop);
+
+/// `restart_unit`, but a unit that is active, or is being started, is left to it.
+systemd::UnitState start_unit(systemd::Units& units, Clock& clock, const std::string& unit,
+                              Duration timeout, const std::stop_token& stop);
 
 /// `restart_unit` without the restart.
 systemd::UnitState wait_active(systemd::Units& units, Clock& clock, const std::string& unit,

@@ -166,6 +166,9 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
     if (auto standing = wait_for_budgets(candidate, stop)) {
         return *standing;
     }
+    if (settings_.backup) {
+        site.datastore = Checks::to_copy(candidate, site, settings_.data_dir, copies());
+    }
     auto request = checks_.request(candidate, site, stop);
     ready_.insert_or_assign(candidate.key(),
                             Ready{site, std::move(request), tools_.clock.monotonic()});
@@ -193,6 +196,10 @@ std::optional<Standing> NodeLoop::wait_to_fetch(const Candidate& candidate) {
                     format("to fetch {} at {} (download.jitter)", candidate.version.text(),
                            to_rfc3339(tools_.clock.wall() + left)),
                     left, "to fetch"};
+}
+
+std::filesystem::path NodeLoop::copies() const {
+    return tools_.journal.path().parent_path() / "datastore";
 }
 
 release::Destinations NodeLoop::destinations(const node::K3sUnit& unit) const {
@@ -381,6 +388,11 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     }
     record.labels = labels_for(candidate);
     record.delay = plan.post_complete_delay;
+    record.datastore = node::name_of(site.datastore);
+    if (site.datastore != node::Datastore::elsewhere) {
+        record.data_dir = settings_.data_dir;
+        record.copies = copies();
+    }
     return record;
 }
 

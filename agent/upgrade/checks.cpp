@@ -20,6 +20,12 @@ constexpr std::chrono::minutes kAnswerHolds{10};
 constexpr auto kControlPlane = "node-role.kubernetes.io/control-plane=true";
 constexpr auto kEtcd = "node-role.kubernetes.io/etcd";
 
+bool is_etcd_member(const Json& node) {
+    const auto labels = kube::labels_of(node);
+    const auto etcd = labels.find(kEtcd);
+    return etcd != labels.end() && etcd->second == "true";
+}
+
 }  // namespace
 
 std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const Plans& plans,
@@ -86,7 +92,22 @@ void Checks::of_release(const Candidate& candidate, const Site& site, const rele
     }
 }
 
-lock::Request Checks::request(const Candidate& candidate, const Site& site,
+node::Datastore Checks::to_copy(const Candidate& candidate, const Site& site,
+                                const std::filesystem::path& data_dir,
+                                const std::filesystem::path& copies) {
+    if (!site.unit.is_server || site.from == candidate.version) {
+        return node::Datastore::elsewhere;
+    }
+    const auto datastore = node::find_datastore(data_dir, is_etcd_member(site.node));
+    if (datastore == node::Datastore::sqlite) {
+        if (const auto reason = node::why_not_copied(data_dir, copies)) {
+            throw Error(ErrorKind::invalid, *reason);
+        }
+    }
+    return datastore;
+}
+
+lock::Request Checks::request(const Candidate& candidate, Site& site,
                               const std::stop_token& stop) const {
     lock::Request request;
     request.plan = candidate.plan.name;
@@ -95,9 +116,7 @@ lock::Request Checks::request(const Candidate& candidate, const Site& site,
     request.concurrency = candidate.plan.concurrency;
     request.exclusive = candidate.plan.exclusive;
     request.server = site.unit.is_server || kube::is_control_plane(site.node);
-    const auto labels = kube::labels_of(site.node);
-    const auto etcd = labels.find(kEtcd);
-    request.etcd = etcd != labels.end() && etcd->second == "true";
+    request.etcd = is_etcd_member(site.node);
     request.rank = lock::rank_of(kube::uid_of(site.node), candidate.plan.uid, candidate.hash);
     if (request.etcd) {
         const auto list = list_nodes(format("{}=true", kEtcd), stop);
@@ -106,6 +125,9 @@ lock::Request Checks::request(const Candidate& candidate, const Site& site,
                 request.etcd_members.insert(kube::name_of(node));
                 if (!kube::readiness(node).ready) {
                     request.etcd_not_ready.insert(kube::name_of(node));
+                }
+                if (kube::kubelet_version(node) == candidate.version.text()) {
+                    site.datastore = node::Datastore::elsewhere;
                 }
             }
         }

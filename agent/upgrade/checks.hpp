@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/lock/lease.hpp"
+#include "agent/node/datastore.hpp"
 #include "agent/node/restart.hpp"
 #include "agent/plan/rules.hpp"
 #include "agent/release/staging.hpp"
@@ -28,6 +29,8 @@ struct Site {
     Json node;
     node::K3sUnit unit;
     plan::Version from;  ///< What the kubelet reports.
+    /// What is copied before k3s is restarted; `elsewhere`: nothing.
+    node::Datastore datastore = node::Datastore::elsewhere;
 };
 
 /// Used by one thread. What is refused is thrown as Error{invalid}; what has to be waited for is a
@@ -52,8 +55,15 @@ class Checks {
                            const release::Staged& staged, const release::Inspector& inspector,
                            const std::filesystem::path& images_folder, const std::stop_token& stop);
 
-    /// What the lock is asked for. On an etcd member the others are listed.
-    lock::Request request(const Candidate& candidate, const Site& site,
+    /// Which data store this host has to copy for an upgrade to another version, where k3s keeps it
+    /// in `data_dir`. Throws Error{invalid} when there is no room for it in `copies`.
+    static node::Datastore to_copy(const Candidate& candidate, const Site& site,
+                                   const std::filesystem::path& data_dir,
+                                   const std::filesystem::path& copies);
+
+    /// What the lock is asked for. On an etcd member the others are listed: where one of them runs
+    /// the version already, etcd was copied before that, and `site.datastore` says so.
+    lock::Request request(const Candidate& candidate, Site& site,
                           const std::stop_token& stop) const;
 
   private:

@@ -49,6 +49,8 @@ struct NodeSettings {
     Lifted lifted = Lifted::stop;
     /// A drain that PodDisruptionBudgets hold is reported when nothing has changed for so long.
     Duration drain_patience{60'000};
+    std::filesystem::path data_dir{};  ///< k3s's.
+    bool backup = true;                ///< A server's data store is copied before it is upgraded.
 };
 
 /// Runs in one thread. Plans are gone through by name; one at a time is worked on.
@@ -103,6 +105,8 @@ class NodeLoop {
                                           const std::stop_token& stop);
     bool same_release(const Candidate& candidate, const node::K3sUnit& unit,
                       const std::stop_token& stop);
+    /// The folder of SQLite's copies.
+    [[nodiscard]] std::filesystem::path copies() const;
     [[nodiscard]] release::Destinations destinations(const node::K3sUnit& unit) const;
     /// Verified in this process already.
     [[nodiscard]] bool is_staged(const Candidate& candidate) const;

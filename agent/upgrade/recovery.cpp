@@ -2,6 +2,7 @@
 // The way back of an upgrade: what a restarted agent makes of the journal, undo, and rolling back.
 #include <algorithm>
 
+#include "agent/node/outside.hpp"
 #include "agent/release/file_hash.hpp"
 #include "agent/upgrade/failure_event.hpp"
 #include "agent/upgrade/upgrade.hpp"
@@ -14,11 +15,14 @@ namespace kua::upgrade {
 namespace {
 
 constexpr Duration kLookAgain{2'000};
-constexpr std::size_t kMostReason = 500;  // In the lock, where all nodes share a megabyte.
 
 }  // namespace
 
 Outcome Upgrade::resume(const std::stop_token& stop) {
+    return or_leave_running([&] { return go_on(stop); });
+}
+
+Outcome Upgrade::go_on(const std::stop_token& stop) {
     log::info(format("going on with the upgrade to {} that was interrupted at \"{}\"",
                      record_.version, record_.step),
               {{"plan", record_.plan}, {"version", record_.version}, {"step", record_.step}});
@@ -29,7 +33,7 @@ Outcome Upgrade::resume(const std::stop_token& stop) {
                            "wrote it",
                            tools_.journal.path().string(), record_.step));
     }
-    node::Hooks::end_leftovers();
+    node::end_outside_leftovers();
     if (step->way == Way::after_failure) {
         const bool undone = !record_.undone.empty();
         return end_after_hooks(
@@ -162,9 +166,8 @@ Outcome Upgrade::stop_there(const std::string& why, const std::stop_token& stop)
     record_.stays = true;
     record_.failure += format(
         "; nothing was rolled back: {}. {} stays in place. When it is mended: `k3s-upgrade-agent "
-        "release`. To go back by hand: stop {}, bring back a copy of the data store from before, "
-        "`cp -p {} {}`, start {}",
-        why, record_.version, record_.unit, old.string(), record_.binary.string(), record_.unit);
+        "release`. To go back by hand: {}",
+        why, record_.version, way_back_in_words(old));
     return roll_back_from("uncordon-previous", stop);
 }
 
@@ -252,7 +255,9 @@ void Upgrade::undo_all(const std::stop_token& stop) {
     if (record_.prepared) {
         attempt("putting the old binary back", [&] { release::restore(places()); });
     }
+    attempt("starting k3s", [&] { start_k3s(stop); });
     attempt("removing the new binary", [&] { release::discard_next(places()); });
+    attempt("removing the copy of the data store", [&] { discard_copy(); });
     attempt("uncordoning", [&] { uncordon(stop); });
     slot_.reset();
     if (!record_.failure.empty()) {
@@ -261,10 +266,7 @@ void Upgrade::undo_all(const std::stop_token& stop) {
         drain_timeouts().forget(key());
         return;
     }
-    attempt("giving the slot back", [&] {
-        insist("giving the slot back", std::nullopt, stop,
-               [&] { tools_.slots.give_back(record_.plan, stop); });
-    });
+    attempt("giving the slot back", [&] { give_back(stop); });
 }
 
 void Upgrade::trouble(std::string_view deed, const std::exception& error, std::string& reason) {

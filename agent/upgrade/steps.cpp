@@ -18,11 +18,14 @@ constexpr auto kRollBack = "restore";
 
 constexpr auto kSteps = std::to_array<StepInfo>({
     {"prepare", "Preparing", true, forward, Interrupted::undo, kUndo},
+    {"snapshot", "CopyingDatastore", true, forward, Interrupted::undo, kUndo},
     {"cordon", "Cordoning", true, forward, Interrupted::undo, kUndo},
     {"hooks-pre-drain", "RunningHooks", true, forward, Interrupted::undo, kUndo},
     {"drain", "Draining", true, forward, Interrupted::undo, kUndo},
     {"hooks-post-drain", "RunningHooks", true, forward, Interrupted::undo, kUndo},
     {"hooks-pre-restart", "RunningHooks", true, forward, Interrupted::undo, kUndo},
+    {"stop", "Stopping", true, forward, Interrupted::undo, kUndo},
+    {"copy-datastore", "CopyingDatastore", true, forward, Interrupted::undo, kUndo},
     {"swap", "Swapping", true, forward, Interrupted::undo_unless_swapped, kUndo},
     {"restart", "Restarting", true, forward, Interrupted::look_then_repeat, kRollBack},
     {"verify", "Verifying", false, forward, Interrupted::repeat, kRollBack},

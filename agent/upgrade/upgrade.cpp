@@ -19,7 +19,6 @@ namespace {
 constexpr Duration kFirstPause{500};
 constexpr Duration kLongestPause{15'000};
 constexpr int kMillis = 1000;
-constexpr std::size_t kMostReason = 500;  // In the lock, where all nodes share a megabyte.
 
 std::string said_of(Ending ending) {
     switch (ending) {
@@ -77,6 +76,12 @@ bool Upgrade::has(const StepInfo& step) const {
     if (step.name == "cordon") {
         return cordons();
     }
+    if (step.name == "snapshot") {
+        return record_.datastore == node::name_of(node::Datastore::etcd);
+    }
+    if (step.name == "stop" || step.name == "copy-datastore") {
+        return copies_sqlite();
+    }
     if (step.name == "drain") {
         return drain_.has_value();
     }
@@ -98,8 +103,11 @@ void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
     using Act = std::function<void(Upgrade&, const std::stop_token&)>;
     static const std::map<std::string_view, Act> acts = {
         {"prepare", [](Upgrade& self, const auto&) { self.prepare(); }},
+        {"snapshot", &Upgrade::save_snapshot},
         {"cordon", &Upgrade::cordon},
         {"drain", &Upgrade::drain},
+        {"stop", &Upgrade::stop_k3s},
+        {"copy-datastore", &Upgrade::copy_datastore},
         {"swap",
          [](Upgrade& self, const auto&) { release::swap(self.places(), self.record_.sha256); }},
         {"restart",
@@ -161,7 +169,18 @@ void Upgrade::give_back(const std::stop_token& stop) {
            [&] { tools_.slots.give_back(record_.plan, stop); });
 }
 
-Outcome Upgrade::run(const std::stop_token& stop) { return forward_from({}, stop); }
+Outcome Upgrade::run(const std::stop_token& stop) {
+    return or_leave_running([&] { return forward_from({}, stop); });
+}
+
+Outcome Upgrade::or_leave_running(const std::function<Outcome()>& act) {
+    try {
+        return act();
+    } catch (const Error&) {
+        leave_running();
+        throw;
+    }
+}
 
 Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop) {
     try {
@@ -192,7 +211,8 @@ void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
     // Once k3s was restarted, the quickest way out is through.
     if (step.disruptive && record_.restarted.empty()) {
         ensure_may_go_on();
-        if (keep_cordoned(stop) && timings_.contains("drain")) {
+        // A server that is stopped has no API of its own to ask.
+        if (!record_.stopped && keep_cordoned(stop) && timings_.contains("drain")) {
             drain(stop);  // What was scheduled meanwhile.
         }
     }
@@ -354,6 +374,9 @@ void Upgrade::finish(const Outcome& outcome) {
         }
         if (!record_.images.empty()) {
             tidy_images(outcome);
+        }
+        if (copies_sqlite() && !record_.copy.empty() && outcome.ending != Ending::undone) {
+            node::discard_older_copies(record_.copy, kCopies);
         }
         tools_.journal.end();
     } catch (const Error& error) {

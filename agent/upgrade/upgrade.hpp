@@ -12,6 +12,7 @@
 #include "agent/lock/rival.hpp"
 #include "agent/lock/slots.hpp"
 #include "agent/node/cordon.hpp"
+#include "agent/node/datastore.hpp"
 #include "agent/node/drain_timeouts.hpp"
 #include "agent/node/hooks.hpp"
 #include "agent/node/journal.hpp"
@@ -43,6 +44,12 @@ struct Tools {
     const node::Hooks* hooks = nullptr;     ///< Null: none.
     const LastLines* last_lines = nullptr;  ///< Null: nobody asks.
 };
+
+/// Of a reason in the lock, where all nodes share a megabyte.
+inline constexpr std::size_t kMostReason = 500;
+
+/// So many upgrades' copies of a data store are kept.
+inline constexpr std::size_t kCopies = 2;
 
 struct Limits {
     Duration restart{300'000};
@@ -108,6 +115,7 @@ class Upgrade {
     void run_hooks(std::string_view point, bool may_stop, const std::stop_token& stop);
     /// The last of undo and of rolling back.
     Outcome end_after_hooks(Outcome outcome, const std::stop_token& stop);
+    Outcome go_on(const std::stop_token& stop);
     void act(const StepInfo& step, const std::stop_token& stop);
     void pause(const StepInfo& step, Moment moment) const;
     void perform(const StepInfo& step, const std::stop_token& stop);
@@ -149,6 +157,21 @@ class Upgrade {
     /// k3s stays up, the node is Ready at the new version, and a server's API is ready.
     void verify_new(const std::stop_token& stop);
     void verify(const std::string& version, Duration timeout, const std::stop_token& stop);
+    /// `record_.heartbeat`, as it is while k3s still runs.
+    void note_heartbeat(const std::stop_token& stop);
+    void save_snapshot(const std::stop_token& stop);
+    void stop_k3s(const std::stop_token& stop);
+    void copy_datastore(const std::stop_token& stop);
+    void discard_copy();
+    [[nodiscard]] bool copies_sqlite() const;
+    /// Where it was stopped for the copy.
+    void start_k3s(const std::stop_token& stop);
+    /// The agent may be away for long: k3s is started, and not waited for.
+    void leave_running();
+    /// `act`, with `leave_running` where it is stopped.
+    Outcome or_leave_running(const std::function<Outcome()>& act);
+    /// What somebody has to do for the old version to run again.
+    [[nodiscard]] std::string way_back_in_words(const std::filesystem::path& old_binary) const;
     void uncordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
     void label(const std::stop_token& stop);

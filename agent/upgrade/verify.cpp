@@ -21,7 +21,7 @@ std::optional<WallTime> time_of(const std::string& text) {
 
 }  // namespace
 
-void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
+void Upgrade::note_heartbeat(const std::stop_token& stop) {
     try {
         const auto heartbeat = kube::readiness(own_node_.read(stop)).heartbeat;
         record_.heartbeat = heartbeat ? to_rfc3339(*heartbeat) : std::string();
@@ -32,6 +32,12 @@ void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
         // On a server whose k3s is down already nobody answers; the version alone must tell then.
         log::debug(format("the heartbeat before the restart is not known: {}", error.what()));
     }
+}
+
+void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
+    if (!record_.stopped) {
+        note_heartbeat(stop);
+    }
     const auto before = std::exchange(record_.restarted, to_rfc3339_micro(tools_.clock.wall()));
     try {
         journal();
@@ -40,6 +46,7 @@ void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
         throw;
     }
     active_ = node::restart_unit(tools_.units, tools_.clock, record_.unit, timeout, stop);
+    record_.stopped = false;
     // k3s writes its certificates anew when it starts.
     tools_.api.forget_credentials();
 }

@@ -106,11 +106,17 @@ std::optional<Temporary> make_temporary(const Path& folder, const std::string& n
 }
 
 void copy_content(const UniqueFd& from, const Path& from_path, const UniqueFd& to,
-                  const Path& to_path) {
+                  const Path& to_path, const std::stop_token& stop) {
     static constexpr std::size_t kPiece = 1U << 20U;
+    const auto check_stop = [&stop] {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+    };
     // In the kernel where it can: sendfile takes every pair of file systems, and reflinks would
     // save nothing here, because the copy is kept when the original goes.
     while (true) {
+        check_stop();
         const ssize_t sent = ::sendfile(to.get(), from.get(), nullptr, kPiece);
         if (sent == 0) {
             return;
@@ -127,6 +133,7 @@ void copy_content(const UniqueFd& from, const Path& from_path, const UniqueFd& t
     }
     std::vector<char> piece(kPiece);
     while (true) {
+        check_stop();
         const ssize_t got = ::read(from.get(), piece.data(), piece.size());
         if (got == 0) {
             return;
@@ -288,13 +295,13 @@ void make_folders(const Path& path) {
     }
 }
 
-void copy_durably(const Path& from, const Path& to) {
+void copy_durably(const Path& from, const Path& to, const std::stop_token& stop) {
     with_context(format("copying {} to {}", from.string(), to.string()), [&] {
         const UniqueFd source = open_or_fail("opening", from, O_RDONLY);
         const UniqueFd target =
             open_or_fail("creating", to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         Provisional copy(to);
-        copy_content(source, from, target, to);
+        copy_content(source, from, target, to, stop);
         copy_attributes(source, from, target, to);
         sync_file(target, to);
         sync_folder(folder_of(to));

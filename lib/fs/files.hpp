@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -41,8 +42,9 @@ void make_folders(const std::filesystem::path& path);
 
 /// Copies content and then owner, mode and all extended attributes that can be set (SELinux's label
 /// among them); the copy is fsynced, and so is its folder. `to` must not exist. Throws
-/// Error{failed}; `to` is removed then.
-void copy_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+/// Error{failed}, Error{stopped} on `stop`; `to` is removed then.
+void copy_durably(const std::filesystem::path& from, const std::filesystem::path& to,
+                  const std::stop_token& stop = {});
 
 /// Makes `link` a second name (hard link) of the file `existing`, durable. Throws Error{failed},
 /// also when `link` exists.

@@ -84,9 +84,11 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
     return state;
 }
 
-JobResult restart_unit(Session& session, const std::string& name, const Patience& patience) {
+/// `method` is one of the Manager's that take a unit's name and a mode, and answer with a job.
+JobResult run_job(Session& session, const char* method, const std::string& name,
+                  const Patience& patience) {
     const auto manager = session.proxy(kManagerPath);
-    // All jobs that end from now on: ours has no name before RestartUnit's answer, and may end
+    // All jobs that end from now on: ours has no name before the method's answer, and may end
     // before it comes.
     std::map<std::string, std::string> ended;
     std::optional<sdbus::Error> malformed;
@@ -104,8 +106,8 @@ JobResult restart_unit(Session& session, const std::string& name, const Patience
     });
     manager->finishRegistration();
     subscribe(session, *manager, patience);
-    const auto job = session.ask<sdbus::ObjectPath>(*manager, patience, kManager, "RestartUnit",
-                                                    name, std::string("replace"));
+    const auto job = session.ask<sdbus::ObjectPath>(*manager, patience, kManager, method, name,
+                                                    std::string("replace"));
     while (true) {
         if (malformed) {
             throw sdbus::Error(*malformed);
@@ -156,6 +158,16 @@ UnitState wait_until(Session& session, const std::string& name, const Patience& 
 struct DbusUnits::State {
     std::string address;
     std::unique_ptr<Session> session;
+
+    /// In a session of its own, which takes matches and subscription with it when it goes.
+    [[nodiscard]] JobResult run_job(const char* method, const std::string& name,
+                                    const Patience& patience) const {
+        return at_the_edge([&] {
+            patience.check_stop();
+            Session own(address);
+            return systemd::run_job(own, method, name, patience);
+        });
+    }
 
     /// Runs `action` with the kept session, or a new one; it is kept unless something about it
     /// failed.
@@ -232,17 +244,21 @@ std::vector<std::string> DbusUnits::services() {
     });
 }
 
-// These have a connection of their own, which takes matches and subscription with it when it
-// goes.
-
 JobResult DbusUnits::restart(const std::string& name, Duration timeout, std::stop_token stop) {
     return with_context(format("restarting {}", name), [&] {
-        return at_the_edge([&] {
-            const Patience patience(timeout, stop);
-            patience.check_stop();
-            Session session(state_->address);
-            return restart_unit(session, name, patience);
-        });
+        return state_->run_job("RestartUnit", name, Patience(timeout, std::move(stop)));
+    });
+}
+
+JobResult DbusUnits::stop(const std::string& name, Duration timeout, std::stop_token stop) {
+    return with_context(format("stopping {}", name), [&] {
+        return state_->run_job("StopUnit", name, Patience(timeout, std::move(stop)));
+    });
+}
+
+JobResult DbusUnits::start(const std::string& name, Duration timeout, std::stop_token stop) {
+    return with_context(format("starting {}", name), [&] {
+        return state_->run_job("StartUnit", name, Patience(timeout, std::move(stop)));
     });
 }
 

@@ -24,6 +24,8 @@ class DbusUnits final : public Units {
     std::optional<UnitState> state(const std::string& name) override;
     std::vector<std::string> services() override;
     JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) override;
+    JobResult stop(const std::string& name, Duration timeout, std::stop_token stop) override;
+    JobResult start(const std::string& name, Duration timeout, std::stop_token stop) override;
     UnitState wait_settled(const std::string& name, Duration timeout,
                            std::stop_token stop) override;
     std::optional<UnitState> wait_unsettled(const UnitState& settled, Duration timeout,

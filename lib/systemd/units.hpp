@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// systemd's units as the agent needs them: find one, look at it, restart it and wait for the
-// outcome.
+// systemd's units as the agent needs them: find one, look at it, restart, stop or start it and wait
+// for the outcome.
 #pragma once
 
 #include <cstdint>
@@ -67,6 +67,13 @@ class Units {
     /// running), Error{failed} when systemd refuses the call, Error{stopped} on `stop`. Safe to
     /// repeat.
     virtual JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) = 0;
+
+    /// The same with StopUnit. A unit that is not running stays so, and its job is `done`.
+    virtual JobResult stop(const std::string& name, Duration timeout, std::stop_token stop) = 0;
+
+    /// The same with StartUnit. A unit that is active, or is being started, is left to it, and
+    /// waited for.
+    virtual JobResult start(const std::string& name, Duration timeout, std::stop_token stop) = 0;
 
     /// Waits until the unit's ActiveState is `active` or `failed` (by PropertiesChanged, not by
     /// asking again and again) and returns the state then; returns the last state seen when the

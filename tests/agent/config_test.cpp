@@ -43,6 +43,7 @@ TEST(Config, NeedsNothing) {
         EXPECT_EQ(config.prefetch, upgrade::Prefetch::in_window);
         EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::stop);
         EXPECT_EQ(config.drain.patience, minutes(1));
+        EXPECT_TRUE(config.datastore.backup);
         EXPECT_EQ(config.drain.attempts, 3);
         EXPECT_EQ(config.download.rate, 0U);
         EXPECT_EQ(config.download.jitter, seconds(0));
@@ -80,6 +81,7 @@ verify: {public_keys: [/etc/one.pem, /etc/two.pem]}
 prefetch: always
 cordon:
   when_lifted: again
+datastore: {backup: never}
 drain: {patience: 5m, attempts: 5}
 download: {rate: 5MB, jitter: 10m}
 restart: {timeout: 90s}
@@ -109,6 +111,7 @@ folders: {state: /srv/state, run: /srv/run}
     EXPECT_THAT(config.verify.public_keys, ::testing::ElementsAre("/etc/one.pem", "/etc/two.pem"));
     EXPECT_EQ(config.prefetch, upgrade::Prefetch::always);
     EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::again);
+    EXPECT_FALSE(config.datastore.backup);
     EXPECT_EQ(config.drain.patience, minutes(5));
     EXPECT_EQ(config.drain.attempts, 5);
     EXPECT_EQ(config.download.rate, 5'000'000U);
@@ -174,7 +177,8 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
     };
     for (const auto& [text, key, said] : std::vector<Case>{
              {"nodes: {}", "nodes: ",
-              "unknown key; known here are channel, cordon, download, drain, folders, health"},
+              "unknown key; known here are channel, cordon, datastore, download, drain, folders, "
+              "health"},
              {"node: {nam: x}", "node.nam: ", "unknown key; known here are kubeconfig, name"},
              {"node: server-1", "node: ", "must be a mapping, is \"server-1\""},
              {"channel: {poll: 9s}", "channel.poll: ", "from 10s to 24h"},
@@ -200,6 +204,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"drain: {attempts: 2.5}", "drain.attempts: ", "a number from 1 to 100"},
              {"drain: {patience: 60}", "drain.patience: ", "must be a duration"},
              {"cordon: {when_lifted: maybe}", "cordon.when_lifted: ", "must be stop or again"},
+             {"datastore: {backup: yes}", "datastore.backup: ", "must be auto or never"},
              {"prefetch: true", "prefetch: ", "must be always, in-window or never"},
              {"download: {rate: 5}", "download.rate: ", "must be bytes per second"},
              {"download: {rate: 5Mb}", "download.rate: ", "must be bytes per second"},

@@ -186,7 +186,7 @@ def test_a_pause_point_that_is_none_is_named(fleet):
     pause_at(agent, "swapp:before")
     try:
         said = agent.heard("K3S_UPGRADE_AGENT_PAUSE", begun)["MESSAGE"]
-        assert '"swapp:before" is no pause point' in said and "prepare, cordon, hooks-pre-drain, drain" in said
+        assert '"swapp:before" is no pause point' in said and "prepare, snapshot, cordon, hooks-pre-drain, drain" in said
     finally:
         pause_no_more(agent)
         agent.restart()

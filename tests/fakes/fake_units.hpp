@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for systemd: units are what a test says they are. Different from it: a restart is over
-// at once, its jobs' outcomes come from the test, and nothing is ever started.
+// Stands in for systemd: units are what a test says they are. Different from it: jobs are over at
+// once, their outcomes come from the test, and nothing is ever started.
 #pragma once
 
 #include <functional>
@@ -49,7 +49,31 @@ class FakeUnits final : public systemd::Units {
         }
         restarted.push_back(name);
         timeouts.push_back(timeout);
-        return on_restart ? on_restart(name) : systemd::JobResult{"done"};
+        const auto job = on_restart ? on_restart(name) : systemd::JobResult{"done"};
+        change(name, job, "inactive", "active");
+        return job;
+    }
+
+    systemd::JobResult stop(const std::string& name, Duration /*timeout*/,
+                            std::stop_token stop) override {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+        stopped.push_back(name);
+        const auto job = on_stop ? on_stop(name) : systemd::JobResult{"done"};
+        change(name, job, "active", "inactive");
+        return job;
+    }
+
+    systemd::JobResult start(const std::string& name, Duration /*timeout*/,
+                             std::stop_token stop) override {
+        if (stop.stop_requested()) {
+            throw Error(ErrorKind::stopped, "stopped");
+        }
+        started.push_back(name);
+        const auto job = on_start ? on_start(name) : systemd::JobResult{"done"};
+        change(name, job, "inactive", "active");
+        return job;
     }
 
     systemd::UnitState wait_settled(const std::string& name, Duration timeout,
@@ -85,12 +109,26 @@ class FakeUnits final : public systemd::Units {
     std::map<std::string, systemd::UnitState> units;
     /// What a restart does and how its job ends; may throw. Without one every job is done.
     std::function<systemd::JobResult(const std::string& name)> on_restart;
+    /// The same for a stop, and for a start.
+    std::function<systemd::JobResult(const std::string& name)> on_stop;
+    std::function<systemd::JobResult(const std::string& name)> on_start;
     std::function<void(const std::string& name)> on_wait_settled;
     /// What happens to a unit while it is watched; may throw.
     std::function<void(const std::string& name)> on_wait_unsettled;
     std::vector<std::string> restarted;  ///< Names, in order.
-    std::vector<Duration> timeouts;      ///< What restart and wait_settled were given, in order.
-    std::vector<Duration> watched;       ///< What wait_unsettled was given, in order.
+    std::vector<std::string> stopped;
+    std::vector<std::string> started;
+    std::vector<Duration> timeouts;  ///< What restart and wait_settled were given, in order.
+    std::vector<Duration> watched;   ///< What wait_unsettled was given, in order.
+
+  private:
+    void change(const std::string& name, const systemd::JobResult& job, const std::string& from,
+                const std::string& to) {
+        const auto unit = units.find(name);
+        if (job.done() && unit != units.end() && unit->second.active_state == from) {
+            unit->second.active_state = to;
+        }
+    }
 };
 
 }  // namespace kua::test

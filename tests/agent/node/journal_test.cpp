@@ -45,6 +45,11 @@ Record full_record() {
     record.failure = "swap: no";
     record.undone = "drain: no";
     record.stays = true;
+    record.datastore = "sqlite";
+    record.data_dir = "/var/lib/rancher/k3s";
+    record.copies = "/var/lib/k3s-upgrade-agent/datastore";
+    record.copy = "/var/lib/k3s-upgrade-agent/datastore/2026-01-01T000000Z-v1.30.4+k3s1";
+    record.stopped = true;
     record.last_lines = {"level=fatal"};
     return record;
 }

@@ -177,6 +177,29 @@ TEST_F(RestartUnit, FailsWhenItsTimeIsOver) {
     EXPECT_THAT(error.what(), HasSubstr("not done after 1m: the bus is away"));
 }
 
+TEST_F(RestartUnit, HasASisterThatStops) {
+    const auto stop = [&] { stop_unit(units_, clock_, "k3s.service", seconds(60), {}); };
+    EXPECT_NO_THROW(stop());
+    EXPECT_EQ(units_.units.at("k3s.service").active_state, "inactive");
+    // A program that ends with an error when it is told to end has ended.
+    units_.units.at("k3s.service").active_state = "failed";
+    EXPECT_NO_THROW(stop());
+    units_.units.at("k3s.service").main_pid = 7;
+    EXPECT_THAT(error_of(stop).what(), HasSubstr("after it was stopped k3s.service is failed"));
+    units_.on_stop = [](const std::string&) { return systemd::JobResult{"timeout"}; };
+    EXPECT_THAT(error_of(stop).what(),
+                HasSubstr("stopping k3s.service: the job ended with \"timeout\""));
+}
+
+TEST_F(RestartUnit, HasASisterThatStarts) {
+    const auto start = [&] { return start_unit(units_, clock_, "k3s.service", seconds(60), {}); };
+    units_.units.at("k3s.service").active_state = "inactive";
+    EXPECT_EQ(start().active_state, "active");
+    units_.on_start = [](const std::string&) { return systemd::JobResult{"failed"}; };
+    EXPECT_THAT(error_of(start).what(),
+                HasSubstr("starting k3s.service: the job ended with \"failed\""));
+}
+
 TEST_F(RestartUnit, PutsTheStateOfAUnitInWordsWhateverIsTheMatter) {
     units_.units.at("k3s.service").n_restarts = 3;
     EXPECT_EQ(unit_in_words(units_, "k3s.service"),

@@ -35,6 +35,10 @@ class Crash : public test::Host {
                 return std::nullopt;
             };
             on_start_ = perhaps_kill;
+            units_.on_stop = [=](const std::string&) {
+                perhaps_kill();
+                return systemd::JobResult{"done"};
+            };
         } else {
             api_.after([=](const FakeApi::Seen& request) {
                 if (!effect_of(request).empty()) {
@@ -42,6 +46,11 @@ class Crash : public test::Host {
                 }
             });
             units_.on_wait_settled = [=](const std::string&) { perhaps_kill(); };
+            units_.on_stop = [=, this](const std::string& name) {
+                units_.units.at(name).active_state = "inactive";
+                perhaps_kill();
+                return systemd::JobResult{"done"};
+            };
         }
         bool killed = false;
         try {
@@ -52,6 +61,7 @@ class Crash : public test::Host {
         on_request_ = nullptr;
         on_start_ = nullptr;
         units_.on_wait_settled = nullptr;
+        units_.on_stop = nullptr;
         api_.after(nullptr);
         return killed;
     }
@@ -82,6 +92,7 @@ class Crash : public test::Host {
                 if (killed) {
                     const auto outcome = resume();
                     ASSERT_TRUE(outcome);
+                    EXPECT_EQ(units_.units.at("k3s.service").active_state, "active");
                     switch (outcome->ending) {
                         case Ending::succeeded:
                             expect_upgraded();
@@ -118,6 +129,13 @@ class Crash : public test::Host {
 };
 
 TEST_F(Crash, EndsWellOnTheWayForward) { kill_everywhere(6); }
+
+TEST_F(Crash, EndsWellWhereK3sIsStoppedForTheCopyOfItsDataStore) {
+    datastore_ = "sqlite";
+    std::filesystem::create_directories(folder_ / "data" / "server" / "db");
+    test::write_text(folder_ / "data" / "server" / "db" / "state.db", "all");
+    kill_everywhere(7);
+}
 
 TEST_F(Crash, EndsWellOnTheWayBack) {
     new_does_not_start_ = true;

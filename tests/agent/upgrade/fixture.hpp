@@ -152,6 +152,9 @@ class Host : public ::testing::Test {
         record.staged = folder_ / "staged";
         record.sha256 = kSum;
         record.labels = {{kLabel, kHash}};
+        record.datastore = datastore_;
+        record.data_dir = folder_ / "data";
+        record.copies = folder_ / "datastore";
         return record;
     }
 
@@ -252,6 +255,7 @@ class Host : public ::testing::Test {
     std::vector<std::string> effects_;
     std::function<std::optional<http::Response>(const FakeApi::Seen&)> on_request_;
     std::function<void()> on_start_;
+    std::string datastore_;  ///< As in a Record.
     bool new_does_not_start_ = false;
     bool new_is_not_ready_ = false;
     kube::Client client_{api_, write_kubeconfig(folder_)};

@@ -50,6 +50,7 @@ type Misbehaviour struct {
 	StartSeconds  float64 `json:"startSeconds"`  // from start to READY=1
 	ReadySeconds  float64 `json:"readySeconds"`  // from READY=1 to Ready at the new version
 	StatusSeconds float64 `json:"statusSeconds"` // between two reports of the Node's status
+	FailSnapshot  bool    `json:"failSnapshot"`  // etcd-snapshot exits 1
 	KeepCert      bool    `json:"keepCert"`      // do not sign the kubelet's certificate anew
 	CertSeconds   float64 `json:"certSeconds"`   // how long the kubelet's certificate is valid
 }

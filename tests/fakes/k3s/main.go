@@ -5,16 +5,19 @@
 // certificates, the Kubernetes API.
 //
 // Like k3s (paths, names and forms are k3s's own):
-//   - `k3s --version`, `k3s kubectl version --client -o yaml`, `k3s etcd-snapshot save`.
+//   - `k3s --version`, `k3s kubectl version --client -o yaml`, `k3s etcd-snapshot save`, `prune` and `ls`.
 //   - `k3s server` and `k3s agent` stay in the foreground, send READY=1, write kubelet.kubeconfig anew at
 //     each start with a freshly signed client certificate, register the Node, keep its status and Lease
 //     up to date with that certificate alone, run pods, and exit 0 on SIGTERM.
 //   - The API is reached on 127.0.0.1:6443 of a server and 127.0.0.1:6444 of an agent, and goes away with
 //     the process. An agent's proxy fails over from server to server.
+//   - A server's data store lies where k3s has it: a folder of etcd's with its snapshots, or a state.db with a -wal
+//     and a -shm while it is open.
 //   - A terminating pod goes away for good when its grace period is over, also one whose grace period
 //     ended while k3s was down.
 //
 // Unlike k3s:
+//   - What lies there is text: state.db is the list of who has opened and closed it, a snapshot says whose it is.
 //   - No container is ever run: a pod is Running because we say so. There are no containerd-shims that
 //     survive a restart, hence nothing for KillMode=process to spare.
 //   - The API server is one for all servers and lives elsewhere; a server passes bytes through to it.
@@ -32,7 +35,6 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // Told by the build, per release.
@@ -99,23 +101,3 @@ kustomizeVersion: v5.0.4-0.20230601165947-6ce0bf390ce3
 }
 
 // The snapshot's content is of no use to anybody; that it was taken, and when, is.
-func etcdSnapshot(args []string) {
-	if len(args) == 0 || args[0] != "save" {
-		fmt.Fprintln(os.Stderr, "k3s stand-in: of etcd-snapshot only `save` is here")
-		os.Exit(1)
-	}
-	host := readHost()
-	if !host.Etcd {
-		fmt.Fprintln(os.Stderr, `level=fatal msg="etcd datastore is not initialized"`)
-		os.Exit(1)
-	}
-	dir := dataDir + "/server/db/snapshots"
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		log.Fatal(err)
-	}
-	name := fmt.Sprintf("on-demand-%s-%d", host.NodeName, time.Now().Unix())
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("snapshot of "+version+"\n"), 0o600); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Printf("level=info msg=\"Snapshot %s saved.\"\n", name)
-}

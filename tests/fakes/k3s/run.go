@@ -41,6 +41,7 @@ func run(role string, args []string) {
 	}()
 	<-stop
 	notify("STOPPING=1")
+	closeDataStore(role, host)
 	log.Print(`level=info msg="Shutting down" (stand-in)`)
 }
 
@@ -55,7 +56,7 @@ func serve(role string, host Host, m Misbehaviour) error {
 	}
 	var admin *API
 	if role == "server" {
-		writeDataStore(host)
+		openDataStore(host)
 		cert, err := adminIdentity()
 		if err != nil {
 			return err
@@ -99,15 +100,6 @@ func serve(role string, host Host, m Misbehaviour) error {
 	go (&Pods{api: api, node: host.NodeName, ip: host.NodeIP}).keep()
 	node.keepStatus()
 	return nil
-}
-
-// What a backup would look for.
-func writeDataStore(host Host) {
-	if host.Etcd {
-		write(dataDir+"/server/db/etcd/name", []byte(host.NodeName), 0o600)
-	} else {
-		write(dataDir+"/server/db/state.db", []byte("SQLite format 3\x00 of "+version), 0o644)
-	}
 }
 
 func notify(state string) {

@@ -160,12 +160,12 @@ int serve(const Options& options) {
 
     kua::fakes::SystemdBus bus(options.address, options.units);
     Restarter restarter(bus, options);
-    bus.on_restart([&restarter](kua::fakes::FakeJob job) { restarter.begin(std::move(job)); });
+    bus.on_job([&restarter](kua::fakes::FakeJob job) { restarter.begin(std::move(job)); });
     std::puts("ready");
     std::fflush(stdout);
     int signal = 0;
     ::sigwait(&ending, &signal);
-    bus.on_restart({});
+    bus.on_job({});
     return 0;
 }
 

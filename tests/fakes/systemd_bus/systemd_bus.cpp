@@ -59,7 +59,7 @@ struct SystemdBus::State {
     mutable std::condition_variable read_by_someone;
     std::map<std::string, FakeUnit> units;
     std::map<std::string, int> reads;
-    OnRestart restart;
+    OnJob job_action;
     bool subscribed = false;
     std::uint32_t jobs = 0;
     std::unique_ptr<sdbus::IConnection> connection;
@@ -102,6 +102,8 @@ struct SystemdBus::State {
 
     void add_object(const std::string& name);
     void add_manager(const std::weak_ptr<State>& self);
+    void run_job(const std::weak_ptr<State>& self, const std::string& method,
+                 sdbus::Result<sdbus::ObjectPath>&& answer, const std::string& name);
     sdbus::ObjectPath load(const std::string& name);
     std::vector<UnitFile> unit_files() const;
     std::vector<ListedUnit> listed_units() const;
@@ -113,11 +115,14 @@ struct FakeJob::State {
     std::uint32_t id = 0;
     std::string path;
     std::string unit;
+    std::string method;
 };
 
 FakeJob::FakeJob(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 const std::string& FakeJob::unit() const { return state_->unit; }
+
+const std::string& FakeJob::method() const { return state_->method; }
 
 void FakeJob::reply() {
     SystemdBus::State::unless_bus_is_gone(
@@ -215,6 +220,35 @@ std::vector<ListedUnit> SystemdBus::State::listed_units() const {
     return listed;
 }
 
+void SystemdBus::State::run_job(const std::weak_ptr<State>& self, const std::string& method,
+                                sdbus::Result<sdbus::ObjectPath>&& answer,
+                                const std::string& name) {
+    auto state = std::make_shared<FakeJob::State>();
+    state->bus = self;
+    state->answer = std::move(answer);
+    state->unit = name;
+    state->method = method;
+    OnJob action;
+    bool known = false;
+    {
+        const std::lock_guard lock(mutex);
+        state->id = ++jobs;
+        const auto found = units.find(name);
+        known = found != units.end() && found->second.load_state == "loaded";
+        action = job_action;
+    }
+    state->path = std::string(kManagerPath) + "/job/" + std::to_string(state->id);
+    FakeJob job(state);
+    if (!known) {
+        job.refuse("org.freedesktop.systemd1.NoSuchUnit", "Unit " + name + " not found.");
+    } else if (action) {
+        action(job);
+    } else {
+        job.reply();
+        job.end("done");
+    }
+}
+
 void SystemdBus::State::add_manager(const std::weak_ptr<State>& self) {
     manager = sdbus::createObject(*connection, kManagerPath);
     manager->registerMethod("Subscribe").onInterface(kManager).implementedAs([this] {
@@ -230,34 +264,13 @@ void SystemdBus::State::add_manager(const std::weak_ptr<State>& self) {
     manager->registerMethod("ListUnits").onInterface(kManager).implementedAs([this] {
         return listed_units();
     });
-    manager->registerMethod("RestartUnit")
-        .onInterface(kManager)
-        .implementedAs([this, self](sdbus::Result<sdbus::ObjectPath>&& answer,
-                                    const std::string& name, const std::string& /*mode*/) {
-            auto state = std::make_shared<FakeJob::State>();
-            state->bus = self;
-            state->answer = std::move(answer);
-            state->unit = name;
-            OnRestart action;
-            bool known = false;
-            {
-                const std::lock_guard lock(mutex);
-                state->id = ++jobs;
-                const auto found = units.find(name);
-                known = found != units.end() && found->second.load_state == "loaded";
-                action = restart;
-            }
-            state->path = std::string(kManagerPath) + "/job/" + std::to_string(state->id);
-            FakeJob job(state);
-            if (!known) {
-                job.refuse("org.freedesktop.systemd1.NoSuchUnit", "Unit " + name + " not found.");
-            } else if (action) {
-                action(job);
-            } else {
-                job.reply();
-                job.end("done");
-            }
-        });
+    for (const auto* const method : {"RestartUnit", "StopUnit", "StartUnit"}) {
+        manager->registerMethod(method).onInterface(kManager).implementedAs(
+            [this, self, method](sdbus::Result<sdbus::ObjectPath>&& answer, const std::string& name,
+                                 const std::string& /*mode*/) {
+                run_job(self, method, std::move(answer), name);
+            });
+    }
     manager->registerSignal("JobRemoved")
         .onInterface(kManager)
         .withParameters<std::uint32_t, sdbus::ObjectPath, std::string, std::string>();
@@ -284,9 +297,9 @@ SystemdBus::~SystemdBus() {
     state_->loop.join();
 }
 
-void SystemdBus::on_restart(OnRestart action) {
+void SystemdBus::on_job(OnJob action) {
     const std::lock_guard lock(state_->mutex);
-    state_->restart = std::move(action);
+    state_->job_action = std::move(action);
 }
 
 void SystemdBus::set(const FakeUnit& unit) {

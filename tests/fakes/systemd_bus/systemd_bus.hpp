@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in for systemd on the bus: org.freedesktop.systemd1 with units whose states and restarts a
 // test decides. Where it differs from systemd: only the methods, properties and signals that
-// lib/systemd uses exist; RestartUnit makes a job and nothing else happens unless the owner says
-// so; the subscription is one flag for all clients and never ends; PropertiesChanged names the
-// properties of both interfaces at once; jobs never replace one another.
+// lib/systemd uses exist; RestartUnit, StopUnit and StartUnit make a job and nothing else happens
+// unless the owner says so; the subscription is one flag for all clients and never ends;
+// PropertiesChanged names the properties of both interfaces at once; jobs never replace one
+// another.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@ struct FakeUnit {
     std::string result = "success";
 };
 
-/// One RestartUnit call under way. May be used from any thread, and be kept; when the bus is gone,
+/// One such call under way. May be used from any thread, and be kept; when the bus is gone,
 /// its methods do nothing.
 class FakeJob {
   public:
@@ -37,6 +38,7 @@ class FakeJob {
     explicit FakeJob(std::shared_ptr<State> state);
 
     [[nodiscard]] const std::string& unit() const;
+    [[nodiscard]] const std::string& method() const;  ///< `RestartUnit`, …
     /// The method's answer: the job's path.
     void reply();
     /// The method's answer: an error.
@@ -51,7 +53,7 @@ class FakeJob {
 /// Serves a bus from construction to destruction, in a thread of its own.
 class SystemdBus {
   public:
-    using OnRestart = std::function<void(FakeJob)>;
+    using OnJob = std::function<void(FakeJob)>;
 
     /// Throws std::exception when there is no bus, or somebody else owns the name.
     SystemdBus(const std::string& address, std::vector<FakeUnit> units);
@@ -59,9 +61,9 @@ class SystemdBus {
     SystemdBus(const SystemdBus&) = delete;
     SystemdBus& operator=(const SystemdBus&) = delete;
 
-    /// What RestartUnit does; called in the bus's thread. Without it, the job is `done` right after
+    /// What such a call does; called in the bus's thread. Without it, the job is `done` right after
     /// the reply.
-    void on_restart(OnRestart action);
+    void on_job(OnJob action);
 
     /// Changes (or adds) a unit and sends PropertiesChanged, if somebody subscribed.
     void set(const FakeUnit& unit);

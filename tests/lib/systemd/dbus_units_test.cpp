@@ -175,7 +175,7 @@ TEST_F(Restart, WaitsForItsJobsResult) {
 }
 
 TEST_F(Restart, TakesAResultThatComesBeforeTheReply) {
-    systemd_->on_restart([](FakeJob job) {
+    systemd_->on_job([](FakeJob job) {
         job.end("done");
         job.reply();
     });
@@ -184,7 +184,7 @@ TEST_F(Restart, TakesAResultThatComesBeforeTheReply) {
 
 TEST_F(Restart, TellsHowAJobFailed) {
     for (const char* const result : {"failed", "canceled", "timeout", "dependency", "skipped"}) {
-        systemd_->on_restart([result](FakeJob job) {
+        systemd_->on_job([result](FakeJob job) {
             job.reply();
             job.end(result);
         });
@@ -194,8 +194,26 @@ TEST_F(Restart, TellsHowAJobFailed) {
     }
 }
 
+TEST_F(Restart, IsOneOfThreeThatAUnitCanBeAskedFor) {
+    std::vector<std::string> asked;
+    systemd_->on_job([&asked](FakeJob job) {
+        asked.push_back(job.method() + " " + job.unit());
+        job.reply();
+        job.end(asked.size() == 1 ? "timeout" : "done");
+    });
+    EXPECT_EQ(units_.stop("k3s.service", kLong, {}).result, "timeout");
+    EXPECT_TRUE(units_.start("k3s.service", kLong, {}).done());
+    EXPECT_TRUE(units_.restart("k3s.service", kLong, {}).done());
+    EXPECT_THAT(asked, ElementsAre("StopUnit k3s.service", "StartUnit k3s.service",
+                                   "RestartUnit k3s.service"));
+    EXPECT_THAT(message_of(ErrorKind::failed, [&] { units_.stop("missing.service", kLong, {}); }),
+                HasSubstr("stopping missing.service: StopUnit: systemd refused: "));
+    EXPECT_THAT(message_of(ErrorKind::failed, [&] { units_.start("missing.service", kLong, {}); }),
+                HasSubstr("starting missing.service: StartUnit: systemd refused: "));
+}
+
 TEST_F(Restart, IsNotMistakenAboutOthersJobs) {
-    systemd_->on_restart([this](FakeJob job) {
+    systemd_->on_job([this](FakeJob job) {
         systemd_->end_foreign_job("k3s.service", "canceled");
         job.reply();
         systemd_->end_foreign_job("k3s.service", "failed");
@@ -213,7 +231,7 @@ TEST_F(Restart, CanBeRepeated) {
 
 TEST_F(Restart, WaitsForAJobThatTakesLong) {
     std::promise<FakeJob> begun;
-    systemd_->on_restart([&begun](FakeJob job) {
+    systemd_->on_job([&begun](FakeJob job) {
         job.reply();
         begun.set_value(job);
     });
@@ -232,14 +250,14 @@ TEST_F(Restart, FailsWhenSystemdRefuses) {
         message_of(ErrorKind::failed, [&] { units_.restart("missing.service", kLong, {}); }),
         HasSubstr("restarting missing.service: RestartUnit: systemd refused: Unit "
                   "missing.service not found."));
-    systemd_->on_restart(
+    systemd_->on_job(
         [](FakeJob job) { job.refuse("org.freedesktop.DBus.Error.AccessDenied", "two\nlines"); });
     EXPECT_THAT(message_of(ErrorKind::failed, [&] { units_.restart("k3s.service", kLong, {}); }),
                 HasSubstr("two lines"));
 }
 
 TEST_F(Restart, IsTransientWhenItsDeadlinePasses) {
-    systemd_->on_restart([](FakeJob job) { job.reply(); });
+    systemd_->on_job([](FakeJob job) { job.reply(); });
     EXPECT_THAT(
         message_of(ErrorKind::transient, [&] { units_.restart("k3s.service", kShort, {}); }),
         HasSubstr("in time"));
@@ -247,7 +265,7 @@ TEST_F(Restart, IsTransientWhenItsDeadlinePasses) {
 
 TEST_F(Restart, IsTransientWhenSystemdDoesNotAnswerInTime) {
     std::promise<FakeJob> asked;
-    systemd_->on_restart([&asked](const FakeJob& job) { asked.set_value(job); });
+    systemd_->on_job([&asked](const FakeJob& job) { asked.set_value(job); });
     EXPECT_THAT(
         message_of(ErrorKind::transient, [&] { units_.restart("k3s.service", kShort, {}); }),
         HasSubstr("restarting k3s.service: "));
@@ -259,21 +277,21 @@ TEST_F(Restart, IsTransientWhenSystemdDoesNotAnswerInTime) {
 
 TEST_F(Restart, EndsWhenStopped) {
     std::stop_source source;
-    systemd_->on_restart([&source](FakeJob job) {
+    systemd_->on_job([&source](FakeJob job) {
         job.reply();
         source.request_stop();
     });
     message_of(ErrorKind::stopped,
                [&] { units_.restart("k3s.service", kLong, source.get_token()); });
     // A second time without even asking systemd.
-    systemd_->on_restart([](const FakeJob&) { ADD_FAILURE() << "systemd was asked"; });
+    systemd_->on_job([](const FakeJob&) { ADD_FAILURE() << "systemd was asked"; });
     message_of(ErrorKind::stopped,
                [&] { units_.restart("k3s.service", kLong, source.get_token()); });
 }
 
 TEST_F(Restart, IsTransientWhenTheBusDiesInTheMiddle) {
     std::promise<void> begun;
-    systemd_->on_restart([&begun](FakeJob job) {
+    systemd_->on_job([&begun](FakeJob job) {
         job.reply();
         begun.set_value();
     });
@@ -287,7 +305,7 @@ TEST_F(Restart, IsTransientWhenTheBusDiesInTheMiddle) {
 
 TEST_F(Restart, IsTransientWhenTheBusDiesBeforeTheReply) {
     std::promise<void> begun;
-    systemd_->on_restart([&begun](const FakeJob&) { begun.set_value(); });
+    systemd_->on_job([&begun](const FakeJob&) { begun.set_value(); });
     auto outcome = std::async(std::launch::async, [this] {
         return message_of(ErrorKind::transient, [&] { units_.restart("k3s.service", kLong, {}); });
     });
