@@ -11,6 +11,7 @@ import tempfile
 from . import installer, paths
 from .audit import moment, now
 from .disk import Disk
+from .installer import HOST_JSON
 from .machine import Machine
 from .processes import PATIENCE, run, until
 
@@ -168,6 +169,22 @@ class Host:
         else:
             file.unlink(missing_ok=True)
         return told
+
+    @contextlib.contextmanager
+    def data_in(self, datastore):
+        """A server that keeps its data in `etcd` or in `sqlite` inside."""
+        def keep(in_etcd):
+            text = self.read(HOST_JSON)
+            told = json.loads(text)
+            if told["etcd"] != in_etcd:
+                self.push(HOST_JSON, json.dumps({**told, "etcd": in_etcd}, indent=1), 0o600)
+                self.restart_k3s()
+            return told["etcd"]
+        before = keep(datastore == "etcd")
+        try:
+            yield
+        finally:
+            keep(before)
 
     def restart_k3s(self):
         """Restarts the unit, and waits until the Node is reported Ready by the new process."""

@@ -11,6 +11,9 @@ from .network import CONTROL_PLANE
 from .releases import HOSTS
 from .processes import run
 
+STAND_IN = "/var/lib/rancher/k3s/stand-in"
+HOST_JSON = f"{STAND_IN}/host.json"
+
 # create_systemd_service_file of k3s's install.sh. Agents had Type=exec there until it became notify for both.
 UNIT = """[Unit]
 Description=Lightweight Kubernetes
@@ -79,12 +82,12 @@ def _identify(host):
 def _teach_stand_in(host):
     """A root-only folder with what a real k3s would get from its server."""
     cluster, pki = host.cluster, host.cluster.control_plane.pki
-    folder = "/var/lib/rancher/k3s/stand-in"
+    folder = STAND_IN
     host.path(folder).mkdir(parents=True, mode=0o700)
     for name in ("server-ca.crt", "client-ca.crt", "client-ca.key"):
         host.push(f"{folder}/{name}", (pki / name).read_bytes(), 0o600)
     servers = [h for h in cluster.hosts if h.role == "server"]
-    host.push(f"{folder}/host.json", json.dumps({
+    host.push(HOST_JSON, json.dumps({
         "nodeName": host.name, "nodeIP": host.ip, "api": f"{CONTROL_PLANE}:6443",
         "servers": [f"{h.ip}:6443" for h in servers],
         # One server keeps its data in SQLite, several in etcd: k3s's own defaults.

@@ -17,6 +17,7 @@
 //     ended while k3s was down.
 //
 // Unlike k3s:
+//   - A host may be told to keep its data in etcd from its next start on, or no more; nothing is carried over.
 //   - What lies there is text: state.db is the list of who has opened and closed it, a snapshot says whose it is.
 //   - No container is ever run: a pod is Running because we say so. There are no containerd-shims that
 //     survive a restart, hence nothing for KillMode=process to spare.

@@ -64,6 +64,7 @@ func (n *Node) register() {
 			"node-role.kubernetes.io/control-plane": "true",
 			"node-role.kubernetes.io/master":        "true",
 		}
+		roles["node-role.kubernetes.io/etcd"] = nil // takes away what an earlier start has left
 		if n.host.Etcd {
 			roles["node-role.kubernetes.io/etcd"] = "true"
 		}
