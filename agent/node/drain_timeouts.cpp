@@ -47,6 +47,7 @@ std::map<std::string, int> DrainTimeouts::read() const {
     } catch (const Error& error) {
         log::warning(
             format("counting the drains that timed out from the beginning: {}", error.what()));
+        write({});
     }
     return counts;
 }

@@ -11,8 +11,8 @@
 namespace kua::node {
 
 /// `drain-timeouts.json` in the state folder. By the Plan's name and hash, as Candidate::key has
-/// them: a changed Plan begins anew. What can't be read counts as nothing, and what can't be
-/// written is logged: no upgrade fails for it.
+/// them: a changed Plan begins anew. What can't be read is removed and counts as nothing, and what
+/// can't be written is logged: no upgrade fails for it.
 class DrainTimeouts {
   public:
     explicit DrainTimeouts(const std::filesystem::path& folder)

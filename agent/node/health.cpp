@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/node/health.hpp"
 
+#include <algorithm>
+
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
@@ -34,23 +36,38 @@ std::optional<std::string> unhealthy(const Json& node, const Expected& expected)
 }
 
 void wait_healthy(kube::Client& client, const std::string& node, const Expected& expected,
-                  Duration timeout, std::stop_token stop) {
-    std::string missing = "the API did not answer";
-    const auto healthy = kube::wait_for(
-        client, kube::one_node(node), node, timeout,
-        [&](const std::optional<Json>& object) {
-            const auto reason = object ? unhealthy(*object, expected)
-                                       : std::optional<std::string>("the Node object is gone");
-            if (reason) {
-                missing = *reason;
-            }
-            return !reason;
-        },
-        std::move(stop));
-    if (!healthy) {
-        throw Error(ErrorKind::failed,
-                    format("not healthy after {}: {}", to_text(timeout), missing));
+                  const Patience& patience, const std::stop_token& stop) {
+    constexpr int kParts = 10;
+    constexpr auto kSilence = "the API did not answer";
+    const auto part = std::max(patience.answered / kParts, Duration(1));
+    std::string missing = kSilence;
+    Duration answered{0};
+    for (Duration all{0}; answered < patience.answered && all < patience.longest; all += part) {
+        bool heard = false;
+        const auto healthy = kube::wait_for(
+            client, kube::one_node(node), node, part,
+            [&](const std::optional<Json>& object) {
+                heard = true;
+                const auto reason = object ? unhealthy(*object, expected)
+                                           : std::optional<std::string>("the Node object is gone");
+                if (reason) {
+                    missing = *reason;
+                }
+                return !reason;
+            },
+            stop);
+        if (healthy) {
+            return;
+        }
+        if (heard) {
+            answered += part;
+        }
     }
+    const bool silence = answered < patience.answered;
+    throw Error(ErrorKind::failed,
+                format("not healthy after {}: {}{}",
+                       to_text(silence ? patience.longest : patience.answered), missing,
+                       silence && missing != kSilence ? format("; then {}", kSilence) : ""));
 }
 
 }  // namespace kua::node

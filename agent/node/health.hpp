@@ -22,9 +22,16 @@ struct Expected {
 /// What still keeps a Node from being healthy, in words; absent when it is.
 std::optional<std::string> unhealthy(const Json& node, const Expected& expected);
 
+struct Patience {
+    /// In which the API answers: while it is away nothing is known of the node, and nothing is held
+    /// against it. Counted in tenths.
+    Duration answered;
+    Duration longest;  ///< Whatever answers; at least `answered`.
+};
+
 /// Waits, by watch and through every outage of the API, until the node is healthy. Throws
-/// Error{failed} that says what was missing last when `timeout` passes, Error{stopped}.
+/// Error{failed} that says what was missing last when the patience is at its end, Error{stopped}.
 void wait_healthy(kube::Client& client, const std::string& node, const Expected& expected,
-                  Duration timeout, std::stop_token stop);
+                  const Patience& patience, const std::stop_token& stop);
 
 }  // namespace kua::node

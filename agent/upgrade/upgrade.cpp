@@ -125,7 +125,8 @@ void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
          [](Upgrade& self, const auto& token) { self.restart(self.limits_.restart, token); }},
         {"verify-previous",
          [](Upgrade& self, const auto& token) {
-             self.verify(self.record_.from_version, self.limits_.health, token);
+             const auto timeout = self.limits_.health;
+             self.verify(self.record_.from_version, {timeout, timeout}, token);
          }},
         {"uncordon-previous", &Upgrade::uncordon},
         {"report-failure", &Upgrade::report_failure},

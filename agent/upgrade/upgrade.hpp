@@ -14,6 +14,7 @@
 #include "agent/node/cordon.hpp"
 #include "agent/node/datastore.hpp"
 #include "agent/node/drain_timeouts.hpp"
+#include "agent/node/health.hpp"
 #include "agent/node/hooks.hpp"
 #include "agent/node/journal.hpp"
 #include "agent/node/report.hpp"
@@ -156,7 +157,8 @@ class Upgrade {
     void restart(Duration timeout, const std::stop_token& stop);
     /// k3s stays up, the node is Ready at the new version, and a server's API is ready.
     void verify_new(const std::stop_token& stop);
-    void verify(const std::string& version, Duration timeout, const std::stop_token& stop);
+    void verify(const std::string& version, const node::Patience& patience,
+                const std::stop_token& stop);
     /// `record_.heartbeat`, as it is while k3s still runs.
     void note_heartbeat(const std::stop_token& stop);
     void save_snapshot(const std::stop_token& stop);

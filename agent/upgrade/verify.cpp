@@ -61,14 +61,17 @@ void Upgrade::verify_new(const std::stop_token& stop) {
                          stop);
     const auto timeout = within_deadline(limits_.health);
     const auto end = tools_.clock.monotonic() + timeout;
-    verify(record_.version, timeout, stop);
+    // A server's API is its own k3s's. An agent whose servers are away is none the worse for it.
+    const auto longest = record_.server ? timeout : within_deadline(limits_.deadline);
+    verify(record_.version, {timeout, longest}, stop);
     if (record_.server) {
         const auto left = std::chrono::ceil<Duration>(end - tools_.clock.monotonic());
         node::wait_api_ready(tools_.api, tools_.clock, std::max(left, Duration(0)), stop);
     }
 }
 
-void Upgrade::verify(const std::string& version, Duration timeout, const std::stop_token& stop) {
+void Upgrade::verify(const std::string& version, const node::Patience& patience,
+                     const std::stop_token& stop) {
     node::Expected expected;
     expected.kubelet_version = version;
     expected.last_heartbeat = time_of(record_.heartbeat);
@@ -78,7 +81,7 @@ void Upgrade::verify(const std::string& version, Duration timeout, const std::st
         expected.restarted = time_of(record_.restarted);
     }
     try {
-        node::wait_healthy(tools_.api, node_name_, expected, timeout, stop);
+        node::wait_healthy(tools_.api, node_name_, expected, patience, stop);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::failed) {
             throw;

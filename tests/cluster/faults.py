@@ -28,6 +28,7 @@ class Reach:
     spec: dict = dataclasses.field(default_factory=dict)
     on: str = "worker"  # or server
     hook: str = ""  # the folder of one that the host has
+    datastore: str = ""  # a server's; empty: as it is
 
 
 FORWARD = Reach(spec={"drain": {}, "postCompleteDelay": "3s"})
@@ -37,6 +38,8 @@ UNDO = Reach(through="cordon:after", spec={"jobActiveDeadlineSecs": 15})
 # Every step that `k3s-upgrade-agent steps` prints stands here, or the crash test fails.
 REACH = {
     **dict.fromkeys(("prepare", "cordon", "drain", "swap", "restart", "verify", "uncordon", "delay", "label", "release"), FORWARD),
+    "snapshot": dataclasses.replace(FORWARD, on="server", datastore="etcd"),
+    **dict.fromkeys(("stop", "copy-datastore"), dataclasses.replace(FORWARD, on="server")),
     "undo": UNDO,
     **{f"hooks-{point}": dataclasses.replace(FORWARD, hook=point) for point in ("pre-drain", "post-drain", "pre-restart", "post-upgrade")},
     "hooks-on-failure": dataclasses.replace(ROLL_BACK, hook="on-failure"),

@@ -13,6 +13,7 @@ from .audit import moment, now
 from .disk import Disk
 from .installer import HOST_JSON
 from .machine import Machine
+from .network import CONTROL_PLANE
 from .processes import PATIENCE, run, until
 
 
@@ -173,18 +174,29 @@ class Host:
     @contextlib.contextmanager
     def data_in(self, datastore):
         """A server that keeps its data in `etcd` or in `sqlite` inside."""
-        def keep(in_etcd):
-            text = self.read(HOST_JSON)
-            told = json.loads(text)
-            if told["etcd"] != in_etcd:
-                self.push(HOST_JSON, json.dumps({**told, "etcd": in_etcd}, indent=1), 0o600)
+        with self.told(etcd=datastore == "etcd"):
+            yield
+
+    @contextlib.contextmanager
+    def behind_a_balancer(self):
+        """An agent that reaches the API whatever becomes of the servers, inside: K3S_URL may name a load balancer."""
+        with self.told(servers=[*json.loads(self.read(HOST_JSON))["servers"], f"{CONTROL_PLANE}:6443"]):
+            yield
+
+    @contextlib.contextmanager
+    def told(self, **what):
+        """What the stand-in knows of its host is changed inside (tests/fakes/k3s/config.go)."""
+        before = self.read(HOST_JSON)
+
+        def tell(text):
+            if json.loads(text) != json.loads(self.read(HOST_JSON)):
+                self.push(HOST_JSON, text, 0o600)
                 self.restart_k3s()
-            return told["etcd"]
-        before = keep(datastore == "etcd")
+        tell(json.dumps({**json.loads(before), **what}, indent=1))
         try:
             yield
         finally:
-            keep(before)
+            tell(before)
 
     def restart_k3s(self):
         """Restarts the unit, and waits until the Node is reported Ready by the new process."""

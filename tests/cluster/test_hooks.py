@@ -3,6 +3,8 @@
 
 import contextlib
 
+import pytest
+
 from . import until
 from .agent import CONFIGURATION
 from .watched import is_cordoned
@@ -56,18 +58,35 @@ def test_hooks_run_in_order_as_an_administrator_would_and_know_the_upgrade(fleet
     assert hook_units(host) == []
 
 
-def test_a_hook_that_fails_leaves_the_node_uncordoned_and_k3s_untouched(fleet):
+@pytest.mark.parametrize("point", ["pre-drain", "post-drain", "pre-restart"])
+def test_a_hook_that_fails_leaves_the_node_uncordoned_and_k3s_untouched(fleet, point):
     host = fleet.workers[0]
     agent, old, before = fleet.agent(host), host.k3s_version(), invocation(host)
     left_behind = "#!/bin/sh\nsetsid sleep 987654 &\necho no backup today >&2\nexit 3\n"
-    with hooks(host, {"pre-restart": left_behind, "on-failure": f"#!/bin/sh\necho \"$K3S_UPGRADE_REASON\" >>{NOTES}\n"}):
-        fleet.plan("refused", [host], version=fleet.next_version(host))
-        agent.until_status("pre-restart/10-test failed with exit status 3: no backup today")
+    with hooks(host, {point: left_behind, "on-failure": f"#!/bin/sh\necho \"$K3S_UPGRADE_REASON\" >>{NOTES}\n"}):
+        fleet.plan("refused", [host], version=fleet.next_version(host), drain={})
+        agent.until_status(f"{point}/10-test failed with exit status 3: no backup today")
         assert not is_cordoned(host.node()) and fleet.was_cordoned(host)
         assert host.k3s_version() == old and invocation(host) == before
         assert "failed with exit status 3: no backup today" in host.read(NOTES)
         assert agent.records(fleet.begun, "no backup today")
         assert host.run("pgrep", "-f", "sleep 987654", check=False).stdout == "", "what a hook starts ends with it"
+
+
+def test_on_failure_hooks_run_once_the_old_version_is_back(fleet):
+    host = fleet.workers[0]
+    old = host.k3s_version()
+    bad = fleet.broken_version(host, failStart=True)
+    fleet.agent(host).configure("restart: {timeout: 10s}\nhealth: {timeout: 10s, settle: 1s}\n")
+    tell = f"echo \"$K3S_UPGRADE_REASON\" >>{NOTES}\n"
+    with hooks(host, {"on-failure": NOTE + tell, "post-upgrade": NOTE}):
+        fleet.plan("breaks", [host], version=bad)
+        fleet.until_condition("breaks", "Complete", "False", "verify: did not stay up ")
+        until(lambda: host.path(NOTES).exists() and "verify: " in host.read(NOTES), "the hook's note")
+        line, runs, reason = host.read(NOTES).splitlines()
+    assert line == f"on-failure {host.name} breaks agent {old} {bad}"
+    assert runs.startswith(f"runs {old} ")
+    assert reason.startswith("verify: did not stay up ")
 
 
 def test_a_hook_that_takes_too_long_is_ended(fleet):

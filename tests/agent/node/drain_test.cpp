@@ -231,6 +231,21 @@ TEST_F(DrainTest, EvictsUntilNoneIsLeft) {
     EXPECT_FALSE(eviction.at("deleteOptions").contains("gracePeriodSeconds"));
 }
 
+TEST_F(DrainTest, SaysWhatToDoWhereDaemonSetsMayNotBeRead) {
+    add("daemon", owned_by("DaemonSet"));
+    api_.before([](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.path.find("/daemonsets/") != std::string::npos) {
+            return FakeApi::refuse(403, "not yours");
+        }
+        return std::nullopt;
+    });
+    const auto error = error_of([&] { run(DrainSpec()); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("not yours"),
+                      HasSubstr("`k3s-upgrade-agent manifests | kubectl apply -f -`")));
+}
+
 TEST_F(DrainTest, SpeaksTheEvictionVersionThatTheServerNames) {
     add("a");
     api_.before([](const FakeApi::Seen& request) -> std::optional<http::Response> {

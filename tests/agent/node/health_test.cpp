@@ -81,6 +81,8 @@ TEST(Health, SaysWhatIsMissing) {
 
 class WaitHealthy : public ::testing::Test {
   protected:
+    static constexpr Patience kShort{Duration(200), Duration(200)};
+    static constexpr Patience kLong{std::chrono::minutes(1), std::chrono::minutes(1)};
     test::TempFolder folder_;
     FakeApi api_;
     kube::Client client_{api_, test::write_kubeconfig(folder_)};
@@ -93,23 +95,42 @@ TEST_F(WaitHealthy, ReturnsWhenTheNodeIs) {
         api_.edit(kNode, node(kNew, "False", "2026-01-01T00:01:00Z"));
         api_.edit(kNode, node(kNew, "True", "2026-01-01T00:02:00Z"));
     });
-    EXPECT_NO_THROW(wait_healthy(client_, "server-1", {kNew, at("2026-01-01T00:00:00Z"), {}},
-                                 std::chrono::seconds(20), {}));
+    EXPECT_NO_THROW(
+        wait_healthy(client_, "server-1", {kNew, at("2026-01-01T00:00:00Z"), {}}, kLong, {}));
 }
 
 TEST_F(WaitHealthy, SaysWhatWasMissingLast) {
     api_.put(kNode, node(kNew, "False", "2026-01-01T00:00:00Z"));
-    auto error = error_of([&] {
-        wait_healthy(client_, "server-1", {kNew, {}, {}}, Duration(200), {});
-    });
+    auto error = error_of([&] { wait_healthy(client_, "server-1", {kNew, {}, {}}, kShort, {}); });
     EXPECT_EQ(error.kind(), ErrorKind::failed);
     EXPECT_THAT(error.what(), HasSubstr("not healthy after 200ms: the node is not Ready"));
     api_.remove(kNode);
-    error = error_of([&] { wait_healthy(client_, "server-1", {kNew, {}, {}}, Duration(200), {}); });
+    error = error_of([&] { wait_healthy(client_, "server-1", {kNew, {}, {}}, kShort, {}); });
     EXPECT_THAT(error.what(), HasSubstr("the Node object is gone"));
     api_.set_down(true);
-    error = error_of([&] { wait_healthy(client_, "server-1", {kNew, {}, {}}, Duration(200), {}); });
+    error = error_of([&] { wait_healthy(client_, "server-1", {kNew, {}, {}}, kShort, {}); });
     EXPECT_THAT(error.what(), HasSubstr("the API did not answer"));
+}
+
+TEST_F(WaitHealthy, DoesNotHoldAnOutageAgainstTheNode) {
+    api_.put(kNode, node("v1.30.4+k3s1", "True", "2026-01-01T00:00:00Z"));
+    api_.set_down(true);
+    std::jthread outage([this] {
+        // It has asked more often than `answered` alone would let it.
+        api_.wait_until([this] { return api_.requests().size() > 20; });
+        api_.edit(kNode, node(kNew, "True", "2026-01-01T00:02:00Z"));
+        api_.set_down(false);
+    });
+    EXPECT_NO_THROW(wait_healthy(client_, "server-1", {kNew, at("2026-01-01T00:00:00Z"), {}},
+                                 {Duration(200), std::chrono::minutes(1)}, {}));
+}
+
+TEST_F(WaitHealthy, EndsWithTheOutage) {
+    api_.set_down(true);
+    const auto error = error_of([&] {
+        wait_healthy(client_, "server-1", {kNew, {}, {}}, {Duration(100), Duration(400)}, {});
+    });
+    EXPECT_THAT(error.what(), HasSubstr("not healthy after 400ms: the API did not answer"));
 }
 
 TEST_F(WaitHealthy, Stops) {
@@ -120,8 +141,7 @@ TEST_F(WaitHealthy, Stops) {
         stop.request_stop();
     });
     EXPECT_EQ(error_of([&] {
-                  wait_healthy(client_, "server-1", {kNew, {}, {}}, std::chrono::minutes(1),
-                               stop.get_token());
+                  wait_healthy(client_, "server-1", {kNew, {}, {}}, kLong, stop.get_token());
               }).kind(),
               ErrorKind::stopped);
 }
