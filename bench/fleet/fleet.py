@@ -8,11 +8,11 @@ import shutil
 import sys
 import time
 
-from tests.cluster import paths, teardown
+from tests.cluster import api, paths, teardown
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.processes import Process, until
 
-from . import api, hosts, requests
+from . import hosts, requests
 from .kubelets import Kubelets
 from .releases import Releases
 

@@ -11,7 +11,9 @@ import os
 import threading
 import time
 
-from . import api, hosts
+from tests.cluster import api
+
+from . import hosts
 
 
 def conditions(heartbeat: float) -> list:

@@ -14,7 +14,7 @@ import pathlib
 import sys
 import threading
 
-from . import api
+from tests.cluster import api
 
 # Phases of a slot that disrupt nothing: the one is a report, the other's node was rolled back and uncordoned.
 HARMLESS = ("Failed", "Blocked")
