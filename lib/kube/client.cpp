@@ -45,6 +45,10 @@ std::string words(int status) {
     }
 }
 
+/// Several may come at once, and their memory grows in doublings. Lists are asked for in pages
+/// (watch.cpp).
+constexpr std::uint64_t kMostAnswer = 16ULL << 20U;
+
 http::Request make_request(const Kubeconfig& config, const Call& call) {
     http::Request request;
     request.method = call.method;
@@ -62,6 +66,7 @@ http::Request make_request(const Kubeconfig& config, const Call& call) {
     }
     request.tls = config.tls;
     request.timeout = call.timeout;
+    request.most_body = kMostAnswer;
     return request;
 }
 

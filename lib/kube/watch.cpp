@@ -18,8 +18,9 @@ constexpr int kMostWatchSeconds = 600;
 // so silence means nothing until the server should have ended the watch. A dead peer is TCP's to
 // notice, and that of the other requests on the same connection.
 constexpr Duration kGrace = std::chrono::seconds(60);
-// kubectl's and client-go's page.
-constexpr int kPage = 500;
+// Half of kubectl's page: with 64 KB each, which is more than a Node has, they are as much as is
+// taken of one answer.
+constexpr int kPage = 250;
 // A watch that held this long had no part in the trouble that ended it.
 constexpr Duration kHeldLong = std::chrono::seconds(5);
 // client-go: "very short watch".

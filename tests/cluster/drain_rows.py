@@ -5,7 +5,8 @@ import dataclasses
 
 MIRROR = {"kubernetes.io/config.mirror": "x"}
 SUC = {"upgrade.cattle.io/controller": "system-upgrade-controller"}
-HANGS = "test/hangs"  # the annotation of a pod that no kubelet deletes
+# Annotations: of a pod that no kubelet deletes, of one that ends so many seconds after it was told to, of one that is made again.
+HANGS, LASTS, COMES_BACK = "test/hangs", "test/lasts", "test/comes-back"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Pod:
     elsewhere: bool = False  # on another node
     deleted: int = 0  # seconds of grace with which somebody has deleted it before
     hangs: bool = False
+    lasts: int = 0
     comes_back: bool = False  # under the same name, as soon as it is gone
     namespace: str = ""  # what its namespace's name ends in
 
@@ -128,7 +130,8 @@ ROWS = (
     Row("a pod that was deleted just now and does not end", (Pod("stuck", deleted=600, hangs=True), WEB),
         {"skipWaitForDeleteTimeout": 1, "timeout": "3s"}, **UNDONE),
     Row("the same without that limit", (Pod("stuck", deleted=1, hangs=True), WEB), {"timeout": "3s"}, **UNDONE),
-    Row("a pod that comes back under its name", (Pod("web-0", owner="StatefulSet", comes_back=True),)),
+    Row("a pod that comes back under its name while another is waited for",
+        (Pod("web-0", owner="StatefulSet", comes_back=True), Pod("slow", lasts=3))),
     Row("a pod of a namespace that is being deleted", (Pod("web", namespace="b"), WEB), {"timeout": "8s"}, ends=("b",), **UNDONE),
     Row("pods of several namespaces", (WEB, Pod("web", namespace="b"), Pod("other", namespace="b"))),
     Row("as many pods as a node has", tuple(Pod(f"web-{n}") for n in range(30))),

@@ -31,6 +31,16 @@ def go_build(source: pathlib.Path, target: pathlib.Path, variables=None, arch="a
         os.rename(f"{work}/program", target)
 
 
+def built(fake: str) -> pathlib.Path:
+    """The program of one of tests/fakes, from the cache or built."""
+    source = FAKES / fake
+    program = paths.cache() / fake / _source_hash(source)
+    with paths.locked(paths.cache() / f"{fake}.lock"):
+        if not program.exists():
+            go_build(source, program)
+    return program
+
+
 def _source_hash(source: pathlib.Path) -> str:
     text = b"".join(p.read_bytes() for p in sorted(source.glob("*.go")))
     return hashlib.sha256(text).hexdigest()[:12]
@@ -67,17 +77,12 @@ class ReleaseServer:
         self.ca = directory / "web-ca.crt"
 
     def up(self):
-        program = paths.cache() / "releases" / _source_hash(FAKES / "releases")
-        with paths.locked(paths.cache() / "releases.lock"):
-            if not program.exists():
-                go_build(FAKES / "releases", program)
         authority = Authority(self.directory, "web-ca")
         authority.issue("tls", "/CN=github.com", "serverAuth", [f"DNS:{h}" for h in HOSTS + ["localhost"]] + ["IP:127.0.0.1"])
-        self.start(program)
+        self.start()
 
-    def start(self, program=None):
-        program = program or paths.cache() / "releases" / _source_hash(FAKES / "releases")
-        self.process.spawn([program, f"-dir={self.directory}", f"-listen={':443' if self.netns else '127.0.0.1:0'}"],
+    def start(self):
+        self.process.spawn([built("releases"), f"-dir={self.directory}", f"-listen={':443' if self.netns else '127.0.0.1:0'}"],
                            netns=self.netns)
 
     def stop(self):

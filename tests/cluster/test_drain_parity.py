@@ -22,7 +22,7 @@ import pytest
 
 from . import api, paths
 from .control_plane import ControlPlane
-from .drain_rows import HANGS, ROWS, SUC
+from .drain_rows import COMES_BACK, HANGS, LASTS, ROWS, SUC
 from .processes import run, until
 
 DRIVER = pathlib.Path(os.environ.get("KUA_BUILD_DIR") or paths.REPOSITORY / "build") / "tests/agent/drain-by-hand"
@@ -62,15 +62,20 @@ class Server:
                 if self._closed.is_set():
                     return
                 for pod in pods:
-                    metadata = pod["metadata"]
-                    if "deletionTimestamp" in metadata:
-                        self.grace.setdefault(metadata["uid"], metadata["deletionGracePeriodSeconds"])
-                    if "deletionTimestamp" in metadata and HANGS not in metadata.get("annotations", {}):
-                        with contextlib.suppress(api.Refused):
-                            self.request("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}",
-                                         {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}})
-                            if metadata.get("annotations", {}).get("test/comes-back"):
-                                self.request("POST", f"/api/v1/namespaces/{metadata['namespace']}/pods", again(pod))
+                    metadata, told = pod["metadata"], pod["metadata"].get("annotations", {})
+                    if "deletionTimestamp" not in metadata or metadata["uid"] in self.grace:
+                        continue
+                    self.grace[metadata["uid"]] = metadata["deletionGracePeriodSeconds"]
+                    if HANGS not in told:
+                        threading.Timer(int(told.get(LASTS, 0)), self._end, [pod]).start()
+
+    def _end(self, pod):
+        metadata = pod["metadata"]
+        pods = f"/api/v1/namespaces/{metadata['namespace']}/pods"
+        with contextlib.suppress(api.Refused):
+            self.request("DELETE", f"{pods}/{metadata['name']}", {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}})
+            if COMES_BACK in metadata.get("annotations", {}):
+                self.request("POST", pods, again(pod))
 
 
 def again(pod):
@@ -111,7 +116,8 @@ class Site:
     def make(self, pod):
         owner = {"apiVersion": "v1" if pod.owner in ("Node", "ReplicationController") else "apps/v1", "kind": pod.owner,
                  "name": pod.name, "uid": "00000000-0000-0000-0000-000000000001", "controller": pod.controller}
-        annotations = {**pod.annotations, **({HANGS: "yes"} if pod.hangs else {}), **({"test/comes-back": "yes"} if pod.comes_back else {})}
+        told = {HANGS: pod.hangs, LASTS: pod.lasts, COMES_BACK: pod.comes_back}
+        annotations = {**pod.annotations, **{what: str(value) for what, value in told.items() if value}}
         pods = f"/api/v1/namespaces/{self.namespace(pod.namespace)}/pods"
         made = self.server.request("POST", pods, {
             "metadata": {"name": pod.name, "labels": pod.labels, "annotations": annotations,

@@ -19,7 +19,7 @@ from .watched import is_cordoned, plan_label, version_of
 def without_pauses(fleet):
     """An agent keeps its pause points until it is started again: the next test's must have none."""
     yield
-    for host in fleet.workers:
+    for host in fleet.cluster.hosts:
         agent = fleet.agent(host)
         pause_no_more(agent)
         nudge(agent)
@@ -116,3 +116,30 @@ def test_the_kubelets_certificate_is_a_new_one_after_the_restart(fleet):
     ends_well(fleet, host, version)
     assert host.read(certificate) != before
     assert plan_label(host.node(), "upgrades")
+
+
+def test_a_node_that_is_deleted_after_its_cordon_is_upgraded_and_registers_anew(fleet):
+    host = fleet.workers[0]
+    with standing_still(fleet, host, "drain:before", drain={}) as version:
+        uid = host.node()["metadata"]["uid"]
+        fleet.cluster.kubectl("delete", "node", host.name)
+        go_on(fleet.agent(host))
+    ends_well(fleet, host, version)
+    assert host.node()["metadata"]["uid"] != uid
+
+
+def test_a_node_that_is_deleted_after_the_restart_is_rolled_back_and_registers_anew(fleet):
+    """A kubelet registers when it starts, and never later: such a node does not come back by itself."""
+    host = fleet.workers[1]
+    old = host.k3s_version()
+    fleet.agent(host).configure("restart: {timeout: 10s}\nhealth: {timeout: 10s, settle: 1s}\n")
+    with standing_still(fleet, host, "verify:before"):
+        fleet.cluster.kubectl("delete", "node", host.name)
+        go_on(fleet.agent(host))
+    fleet.until_condition("upgrades", "Complete", "False", "the Node object is gone")
+    host.wait_ready(old)
+    assert host.k3s_version() == old and not is_cordoned(host.node())
+    version = fleet.next_version(host).replace("+k3s1", "+k3s2")
+    fleet.cluster.releases.add(version)
+    fleet.patch_plan("upgrades", version=version)
+    ends_well(fleet, host, version)

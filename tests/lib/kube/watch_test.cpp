@@ -74,7 +74,7 @@ TEST_F(WatchTest, ListsAndThenWatchesFromTheListsVersion) {
     EXPECT_EQ(nodes->get("b"), std::nullopt);
 
     ASSERT_TRUE(asked(1));
-    EXPECT_THAT(url(0), HasSubstr("fieldSelector=metadata.name%3Da&limit=500"));
+    EXPECT_THAT(url(0), HasSubstr("fieldSelector=metadata.name%3Da&limit=250"));
     EXPECT_THAT(url(0), Not(HasSubstr("resourceVersion")));
 }
 
@@ -103,7 +103,7 @@ TEST_F(WatchTest, ReadsALongListPageByPage) {
     const auto nodes = watch();
     ASSERT_TRUE(bell_.wait([&] { return nodes->snapshot().synced; }));
     EXPECT_EQ(nodes->snapshot().objects.size(), 2U);
-    EXPECT_THAT(url(1), HasSubstr("continue=more&limit=500"));
+    EXPECT_THAT(url(1), HasSubstr("continue=more&limit=250"));
 }
 
 TEST_F(WatchTest, TakesAnEmptyListWithoutItems) {
