@@ -117,8 +117,10 @@ class Case:
         slot = self.slot()
         if slot and slot["phase"] == "Failed":
             return "rolled back"
-        # The label of the upgrade before this one stays, and between two attempts there is neither journal nor slot.
-        wanted = self.fleet.cluster.kubectl_json("-n", "system-upgrade", "get", "plan", self.plan)["status"].get("latestHash")
+        # The label of the upgrade before this one stays, and between two attempts there is neither journal nor slot. A Plan has
+        # no status while the server's agent, which coordinates, is away.
+        plan = self.fleet.cluster.kubectl_json("-n", "system-upgrade", "get", "plan", self.plan)
+        wanted = plan.get("status", {}).get("latestHash")
         return "upgraded" if not slot and wanted and plan_label(self.host.node(), self.plan) == wanted else ""
 
     def judge(self, befell) -> str:
