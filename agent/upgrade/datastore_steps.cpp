@@ -42,7 +42,7 @@ void Upgrade::stop_k3s(const std::stop_token& stop) {
     note_heartbeat(stop);
     record_.stopped = true;
     try {
-        journal();
+        journal(true);
     } catch (const Error&) {
         record_.stopped = false;
         throw;
@@ -63,7 +63,7 @@ void Upgrade::copy_datastore(const std::stop_token& stop) {
     ensure_stopped();
     record_.copy = record_.copies /
                    format("{}-{}", compact(to_rfc3339(tools_.clock.wall())), record_.from_version);
-    journal();
+    journal(true);
     node::copy_sqlite(record_.data_dir, record_.copy, stop);
     ensure_stopped();
     log::info(format("the data store as it was at {} is in {}", record_.from_version, record_.copy),

@@ -218,7 +218,7 @@ void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
         }
     }
     record_.step = step.name;
-    journal();
+    journal(!going_back_ && record_.restarted.empty());
     phase_ = step.phase;
     show(step.phase, {});
     log::info(
@@ -238,15 +238,15 @@ void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
     timings_[std::string(step.name)] = static_cast<double>(took.count()) / kMillis;
 }
 
-void Upgrade::journal() {
+void Upgrade::journal(bool must) {
     try {
         tools_.journal.begin(record_);
     } catch (const Error& error) {
-        if (!going_back_) {
+        if (must) {
             throw;
         }
-        // A full disk must not keep the node from being put right; the older record still leads
-        // back here.
+        // A full disk must neither keep the node from being put right nor take back a version that
+        // works; the older record still leads here.
         log::error(format("the journal could not be written: {}", error.what()),
                    {{"plan", record_.plan}});
     }
@@ -336,7 +336,7 @@ void Upgrade::delay(const std::stop_token& stop) {
     const auto now = tools_.clock.wall();
     if (record_.completed.empty()) {
         record_.completed = to_rfc3339_micro(now);
-        journal();
+        journal(false);
     }
     const auto passed =
         std::chrono::duration_cast<Duration>(now - parse_rfc3339(record_.completed));

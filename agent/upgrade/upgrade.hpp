@@ -194,7 +194,8 @@ class Upgrade {
     /// otherwise, or `until`.
     void insist(std::string_view deed, std::optional<Monotonic> until, const std::stop_token& stop,
                 const std::function<void()>& act);
-    void journal();
+    /// `must`: what can't be written is thrown, else logged.
+    void journal(bool must);
     void show(std::string_view phase, const std::string& detail);
 
     Tools tools_;

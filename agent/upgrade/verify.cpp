@@ -40,7 +40,7 @@ void Upgrade::restart(Duration timeout, const std::stop_token& stop) {
     }
     const auto before = std::exchange(record_.restarted, to_rfc3339_micro(tools_.clock.wall()));
     try {
-        journal();
+        journal(!going_back_ && before.empty());
     } catch (const Error&) {
         record_.restarted = before;  // It was not, and need not be for the way back.
         throw;

@@ -124,8 +124,8 @@ def test_a_node_that_is_deleted_after_its_cordon_is_upgraded_and_registers_anew(
         uid = host.node()["metadata"]["uid"]
         fleet.cluster.kubectl("delete", "node", host.name)
         go_on(fleet.agent(host))
+    fleet.until_node(host, lambda n: n["metadata"]["uid"] != uid, "registered anew")
     ends_well(fleet, host, version)
-    assert host.node()["metadata"]["uid"] != uid
 
 
 def test_a_node_that_is_deleted_after_the_restart_is_rolled_back_and_registers_anew(fleet):
@@ -133,7 +133,8 @@ def test_a_node_that_is_deleted_after_the_restart_is_rolled_back_and_registers_a
     host = fleet.workers[1]
     old = host.k3s_version()
     fleet.agent(host).configure("restart: {timeout: 10s}\nhealth: {timeout: 10s, settle: 1s}\n")
-    with standing_still(fleet, host, "verify:before"):
+    with standing_still(fleet, host, "verify:before") as bad:
+        fleet.until_node(host, lambda n: version_of(n) == bad, "registered by the new k3s")
         fleet.cluster.kubectl("delete", "node", host.name)
         go_on(fleet.agent(host))
     fleet.until_condition("upgrades", "Complete", "False", "the Node object is gone")

@@ -265,6 +265,23 @@ TEST_F(UpgradeTest, UndoesAllThatItCanWhenTheBinaryCannotBePutBack) {
     EXPECT_FALSE(journal_.read());
 }
 
+TEST_F(UpgradeTest, IsNotTakenBackForAJournalThatCannotBeWrittenAfterTheRestart) {
+    const Pause pause = [this](std::string_view step, Moment moment) {
+        if (step == "verify" && moment == Moment::after) {
+            api_.before(nullptr);  // Noting effects reads the journal.
+            std::filesystem::remove(journal_.path());
+            std::filesystem::create_directories(journal_.path() / "x");
+        }
+    };
+    tools_.pause = &pause;
+    EXPECT_EQ(run().ending, Ending::succeeded);
+    EXPECT_EQ(binary(), kNew);
+    EXPECT_EQ(label(), kHash);
+    EXPECT_FALSE(cordoned());
+    EXPECT_FALSE(slot());
+    EXPECT_THAT(units_.restarted, ElementsAre("k3s.service"));
+}
+
 TEST_F(UpgradeTest, IsUndoneWhenTheJournalCannotBeWritten) {
     // A folder in the journal's place: not even root can rename a file over that.
     std::filesystem::create_directories(folder_ / "journal.json" / "x");
