@@ -19,11 +19,13 @@ def _cgroup_roots():
 
 
 # In a mount namespace of its own, run as `sh -c … STATE OWN-DIRECTORY COMMAND…`: lets go of the other hosts' disks.
-# A copy of the mount would keep the disk alive when its host is cut off, with what should have been lost.
+# A copy of the mount would keep the disk alive when its host is cut off, with what should have been lost. The list is read whole
+# before the first of them goes: one that is read while it changes leaves some out.
 _FORGET_OTHER_DISKS = """
 own=$1
 shift
-cut -d' ' -f5 /proc/self/mountinfo | while read -r at; do
+mounts=$(cut -d' ' -f5 /proc/self/mountinfo)
+for at in $mounts; do
     case "$at" in "$own"/*) ;; "$0"/*) umount -l "$at" ;; esac
 done
 """

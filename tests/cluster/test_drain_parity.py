@@ -36,16 +36,17 @@ class Server:
 
     def __init__(self, directory):
         self.plane = ControlPlane(directory)
+        self.grace = {}  # seconds, by uid, of each pod that was seen going
+        self._local = threading.local()
+        self._closed = threading.Event()
+
+    def start(self):
         self.plane.prepare()
         self.plane.start_etcd()
         self.plane.start_api_server()
         self.plane.kubectl("apply", "-f", paths.REPOSITORY / "deploy")
         self.access = api.Access.of(self.plane)
-        self.grace = {}  # seconds, by uid, of each pod that was seen going: with none it is gone at once
-        self._local = threading.local()
-        self._closed = threading.Event()
-        self._kubelets = threading.Thread(target=self._delete_what_goes, daemon=True)
-        self._kubelets.start()
+        threading.Thread(target=self._delete_what_goes, daemon=True).start()
 
     def close(self):
         self._closed.set()
@@ -230,6 +231,7 @@ def outcomes(tmp_path_factory):
     """Of all rows, by both: several at once, since they mostly wait."""
     server = Server(tmp_path_factory.mktemp("parity"))
     try:
+        server.start()
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             futures = {row.name: (pool.submit(by_kubectl, Site(server, number, row, "kubectl")),
                                   pool.submit(by_the_agent, Site(server, number, row, "agent")))
