@@ -22,7 +22,8 @@ import fuzz.run
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
 # With what lies outside tests/cluster about half of the time; see shares().
-FIRST_SHARE = {"test_cluster", "test_crash", "test_deploy", "test_many_hosts", "test_package"}
+FIRST_SHARE = {"test_api_faults", "test_cluster", "test_crash", "test_datastore", "test_deploy", "test_drain_parity", "test_many_hosts",
+               "test_package"}
 PYTEST = re.compile(r"^(?:    )?def (test_\w+)\(", re.MULTILINE)
 
 

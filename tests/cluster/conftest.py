@@ -7,6 +7,7 @@ import pytest
 
 from . import crash_report
 from .cluster import Cluster
+from .faults import nudge, pause_no_more
 from .fleet import Lender
 
 
@@ -40,6 +41,17 @@ def fleets():
 def fleet(fleets):
     """A server and two agents with the package."""
     yield from fleets.lend(1, 2)
+
+
+@pytest.fixture
+def without_pauses(fleet):
+    """An agent keeps its pause points until it is started again: the next test's must have none."""
+    yield
+    for host in fleet.cluster.hosts:
+        agent = fleet.agent(host)
+        pause_no_more(agent)
+        nudge(agent)
+        agent.restart()
 
 
 def pytest_terminal_summary(terminalreporter):

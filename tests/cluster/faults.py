@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import time
 
-from .agent import UNIT
+from .agent import BINARY, STATE, UNIT
+from .crash_report import all_wanted
 from .processes import PATIENCE, until
+from .watched import is_cordoned, plan_label, version_of
 
 DROP_IN = f"/run/systemd/system/{UNIT}.d/pause.conf"
 
@@ -114,3 +116,38 @@ def dbus_restart(agent):
 
 FAULTS = {"SIGKILL": sigkill, "power cut": power_cut, "API away": api_away, "dbus restart": dbus_restart}
 
+
+@contextlib.contextmanager
+def standing_still(fleet, host, point, **spec):
+    """An upgrade of the host whose agent stands still there; yields the version. It is let go on at the end, if need be."""
+    agent = fleet.agent(host)
+    version = fleet.next_version(host)
+    pause_at(agent, point)
+    try:
+        fleet.plan("upgrades", [host], version=version, **spec)
+        until_paused(agent, point, fleet.begun)
+        pause_no_more(agent)
+        yield version
+    finally:
+        pause_no_more(agent)
+        if is_stopped(agent):
+            go_on(agent)
+
+
+def ends_well(fleet, host, version):
+    def upgraded():
+        nudge(fleet.agent(host))
+        node = host.node()
+        return version_of(node) == version and plan_label(node, "upgrades")
+    until(upgraded, f"{host.name} upgraded to {version}", interval=0.5)
+    fleet.wait_complete("upgrades", version)
+    until(lambda: not host.path(f"{STATE}/journal.json").exists(), "the end of the upgrade")
+    assert host.is_ready(version) and not is_cordoned(host.node())
+    assert host.run("sha256sum", BINARY).stdout.split()[0] == fleet.release_sha256(version)
+    assert [f.name for f in host.path("/usr/local/bin").glob(".k3s*.next")] == []
+    fleet.until_no_slots()
+
+
+def some(*cases):
+    """All of a test's cases with --all, else the first."""
+    return cases if all_wanted() else cases[:1]

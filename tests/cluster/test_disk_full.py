@@ -10,11 +10,11 @@ import time
 import pytest
 
 from .agent import STATE
-from .faults import go_on
-from .test_faults import ends_well, some, standing_still, without_pauses  # noqa: F401 (a fixture)
+from .faults import ends_well, go_on, some, standing_still
 from .watched import is_cordoned
 from .workload import invocation
 
+pytestmark = pytest.mark.usefixtures("without_pauses")
 FILL = "/var/tmp/fill"
 SECONDS = 8  # of a full disk: what fails is tried again in the meantime
 

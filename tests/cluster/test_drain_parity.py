@@ -23,7 +23,7 @@ import pytest
 from . import api, paths
 from .control_plane import ControlPlane
 from .drain_rows import COMES_BACK, HANGS, LASTS, ROWS, SUC
-from .processes import run, until
+from .processes import run
 
 DRIVER = pathlib.Path(os.environ.get("KUA_BUILD_DIR") or paths.REPOSITORY / "build") / "tests/agent/drain-by-hand"
 FLAGS = {"ignoreDaemonSets": "ignore-daemonsets", "deleteEmptydirData": "delete-emptydir-data", "deleteLocalData": "delete-emptydir-data",

@@ -4,62 +4,15 @@
 After each the node is schedulable, k3s runs a verified release, and the Plan that was under way comes to its end.
 """
 
-import contextlib
-
 import pytest
 
-from . import clocks, now, until
-from .agent import BINARY, STATE, UNIT
-from .crash_report import all_wanted
-from .faults import go_on, is_stopped, nudge, pause_at, pause_no_more, until_paused
+from . import clocks, now
+from .agent import STATE, UNIT
+from .faults import ends_well, go_on, some, standing_still
 from .watched import is_cordoned, plan_label, version_of
 
 
-@pytest.fixture(autouse=True)
-def without_pauses(fleet):
-    """An agent keeps its pause points until it is started again: the next test's must have none."""
-    yield
-    for host in fleet.cluster.hosts:
-        agent = fleet.agent(host)
-        pause_no_more(agent)
-        nudge(agent)
-        agent.restart()
-
-
-@contextlib.contextmanager
-def standing_still(fleet, host, point, **spec):
-    """An upgrade of the host whose agent stands still there; yields the version. It is let go on at the end, if need be."""
-    agent = fleet.agent(host)
-    version = fleet.next_version(host)
-    pause_at(agent, point)
-    try:
-        fleet.plan("upgrades", [host], version=version, **spec)
-        until_paused(agent, point, fleet.begun)
-        pause_no_more(agent)
-        yield version
-    finally:
-        pause_no_more(agent)
-        if is_stopped(agent):
-            go_on(agent)
-
-
-def ends_well(fleet, host, version):
-    def upgraded():
-        nudge(fleet.agent(host))
-        node = host.node()
-        return version_of(node) == version and plan_label(node, "upgrades")
-    until(upgraded, f"{host.name} upgraded to {version}", interval=0.5)
-    fleet.wait_complete("upgrades", version)
-    until(lambda: not host.path(f"{STATE}/journal.json").exists(), "the end of the upgrade")
-    assert host.is_ready(version) and not is_cordoned(host.node())
-    assert host.run("sha256sum", BINARY).stdout.split()[0] == fleet.release_sha256(version)
-    assert [f.name for f in host.path("/usr/local/bin").glob(".k3s*.next")] == []
-    fleet.until_no_slots()
-
-
-def some(*cases):
-    """All of a test's cases with --all, else the first."""
-    return cases if all_wanted() else cases[:1]
+pytestmark = pytest.mark.usefixtures("without_pauses")
 
 
 @pytest.mark.parametrize("point, broken", some(

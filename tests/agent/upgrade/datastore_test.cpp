@@ -11,8 +11,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
-using ::testing::StartsWith;
 
 class Datastore : public test::Host {
   protected:
@@ -96,9 +94,6 @@ TEST_F(Datastore, ThatCannotBeCopiedLeavesK3sRunning) {
 TEST_F(Datastore, ThatSomebodyHasOpenedMeanwhileIsNotCopied) {
     units_.on_stop = [this](const std::string& name) {
         units_.units.at(name).main_pid = 0;
-        api_.before([this, name](const FakeApi::Seen&) -> std::optional<http::Response> {
-            return std::nullopt;
-        });
         return systemd::JobResult{"done"};
     };
     const Pause pause = [this](std::string_view step, Moment moment) {
