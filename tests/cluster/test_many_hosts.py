@@ -34,6 +34,11 @@ def plans_at_work(held) -> set:
     return {slot["plan"] for slot in held.values()}
 
 
+def snapshots(host) -> set:
+    folder = host.path("/var/lib/rancher/k3s/server/db/snapshots")
+    return {f.name for f in folder.iterdir()} if folder.exists() else set()
+
+
 # Rollouts
 
 
@@ -48,6 +53,7 @@ def test_servers_are_labelled_as_members_of_etcd(fleet):
 def test_a_rollout_takes_the_servers_one_by_one_and_then_two_agents_at_a_time(fleet, source):
     hosts = fleet.cluster.hosts
     new = fleet.next_version(*hosts)
+    before = {host: snapshots(host) for host in fleet.servers}
     fleet.cluster.releases.channel("stable", new)
     fleet.cluster.apply(documented(new if source == "version" else None, agents_at_once=2))
     plans = {name: fleet.wait_complete(name, timeout=600) for name in ("server-plan", "agent-plan")}
@@ -60,6 +66,8 @@ def test_a_rollout_takes_the_servers_one_by_one_and_then_two_agents_at_a_time(fl
         assert {k: (c["status"], c["reason"]) for k, c in conditions(plan).items()} == {
             "LatestResolved": ("True", source.capitalize()), "Validated": ("True", "PlanIsValid"),
             "Complete": ("True", "Complete")}
+
+    assert len([h for h in fleet.servers if snapshots(h) - before[h]]) == 1, "etcd is saved before the first server, and once"
 
     assert (fleet.most_slots("server-plan"), fleet.most_slots("agent-plan")) == (1, 2)
     assert fleet.most_down(fleet.servers) == 1
