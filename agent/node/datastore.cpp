@@ -162,7 +162,7 @@ std::string save_snapshot(const SnapshotCommand& command, std::size_t count, Dur
                     format("`k3s etcd-snapshot save` {} (datastore.backup: never goes without)",
                            why_it_failed(saved, timeout)));
     }
-    const auto name = snapshot_in(saved.output + saved.errors);
+    auto name = snapshot_in(saved.output + saved.errors);
     const auto pruned = etcd_snapshot(
         command, {"prune", "--snapshot-retention", std::to_string(count)}, timeout, stop);
     if (!pruned.succeeded()) {
