@@ -246,19 +246,18 @@ std::vector<std::string> DbusUnits::services() {
 
 JobResult DbusUnits::restart(const std::string& name, Duration timeout, std::stop_token stop) {
     return with_context(format("restarting {}", name), [&] {
-        return state_->run_job("RestartUnit", name, Patience(timeout, std::move(stop)));
+        return state_->run_job("RestartUnit", name, Patience(timeout, stop));
     });
 }
 
 JobResult DbusUnits::stop(const std::string& name, Duration timeout, std::stop_token stop) {
-    return with_context(format("stopping {}", name), [&] {
-        return state_->run_job("StopUnit", name, Patience(timeout, std::move(stop)));
-    });
+    return with_context(format("stopping {}", name),
+                        [&] { return state_->run_job("StopUnit", name, Patience(timeout, stop)); });
 }
 
 JobResult DbusUnits::start(const std::string& name, Duration timeout, std::stop_token stop) {
     return with_context(format("starting {}", name), [&] {
-        return state_->run_job("StartUnit", name, Patience(timeout, std::move(stop)));
+        return state_->run_job("StartUnit", name, Patience(timeout, stop));
     });
 }
 
