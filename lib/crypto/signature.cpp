@@ -172,6 +172,11 @@ bool fits_somehow(EVP_PKEY* key, std::string_view data, std::string_view signatu
     if (kind == EVP_PKEY_ED25519) {
         return fits(key, nullptr, 0, data, signature);
     }
+    // RFC 8017, 8.1.2 and 8.2.2: a signature is as long as its key. OpenSSL takes a PSS one without
+    // its leading zeros, too.
+    if (kind != EVP_PKEY_EC && signature.size() != static_cast<std::size_t>(EVP_PKEY_size(key))) {
+        return false;
+    }
     for (const EVP_MD* digest : {EVP_sha256(), EVP_sha384()}) {
         if (kind == EVP_PKEY_EC) {
             if (fits(key, digest, 0, data, signature)) {

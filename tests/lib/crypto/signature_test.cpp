@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lib/base/base64.hpp"
 #include "lib/base/error.hpp"
 #include "lib/crypto/digest.hpp"
 #include "tests/lib/crypto/openssl.hpp"
@@ -88,6 +89,34 @@ TEST_F(Signature, OfRsaHasEitherPaddingAndAnySalt) {
         EXPECT_FALSE(key("key").verifies(
             kData, openssl_.sign("key", "data", digest, kPss + std::string("max"))));
     }
+}
+
+// Made with `openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest
+// -sign` of "data" again and again, until one began with a zero.
+constexpr auto kKeyOfZero =
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA0qvAgoGbgEunv9mYbAHA\n"
+    "2GlP/OXa0A6qD85gMuiYb2cKwgT+AscYgdOxEjAo+3K6OxXtf1UzHG9zs9U/wInb\n"
+    "3Szn4u7oOM92OyglK04/+9JkJjMLq3BCj4O12lW0uRWpbub/27sMPnwl5FtHKfdI\n"
+    "0tAUkjm1SO7V7SzfCAikwJBWUHAnSV0CAOg6I06AaoSLJyve4nY0I/tKgNZ5+PUE\n"
+    "Yca4J2fbUBNmhV+ySE6tZD0nKCnP3SXR7LDYXmWPZaq5+kp+qRxk8N4+3Sty5uLj\n"
+    "llduNSXyYI+KeUiaoeXdCyoAR1EAV6GRSDbjIvgEB1sYTMciOpb8Soi8sLA9g7kQ\n"
+    "QwIDAQAB\n"
+    "-----END PUBLIC KEY-----\n";
+constexpr auto kBeginsWithZero =
+    "AMw7vVp4fqWfTUFi/aE7fFP+X4mUjcRCD2vmaWc16cwzs0rrko/J0h6S6Q9ni0ANPyDIeaZhgE8LePp6"
+    "f9c+V6dCAzbHQRJgsM+symij6k7yJk35JAG29UrGKePprBOmMwSC2epARp9q/lvYBCYDJ6mD94jIpmIF"
+    "dz8AbRaZglvb6kRsTZZAgHXFavqLc6kGTmJdfMNKdWBPu//LbZKKSr0PGMl6WoD4SdKzIOca5C7Sarpm"
+    "915eL/B7m0S5wgbB73AOcEqfGOGvZFu4cGdk/I22TEuQKa4/y1HExDJEQGrsKY+AKXc+bU67D0Ui9JUa"
+    "7GH57001fC+zaEV1jl6Kxw==";
+
+TEST_F(Signature, OfRsaIsAsLongAsItsKey) {
+    const auto own = PublicKey::read_all(kKeyOfZero, "key").front();
+    const auto signature = base64_decode(kBeginsWithZero).value();
+    ASSERT_EQ(signature.front(), '\0');
+    EXPECT_TRUE(own.verifies("data", signature));
+    EXPECT_FALSE(own.verifies("data", signature.substr(1)));
+    EXPECT_FALSE(own.verifies("data", '\0' + signature));
 }
 
 TEST_F(Signature, OfAnRsaKeyForPssAloneIsPss) {
