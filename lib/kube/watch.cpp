@@ -122,9 +122,11 @@ void Watch::run(const std::stop_token& stop) {
         if (failure.empty() && held >= kHeldAtAll) continue;  // the usual end; straight on
         if (!failure.empty()) {
             ++failures;
-            // A connection that was standing may break once; it is usually back before anybody
-            // could read about it.
-            if (!stood_ || failures > 1) set_problem(failure);
+            // A connection that was standing and broke is back within seconds, or the next try says
+            // why not: where a proxy cuts every watch, nobody could decide anything otherwise. An
+            // error that the server itself has sent may be a chance once, and means a list anew.
+            const bool was_told = resource_version_.empty();
+            if (!stood_ || (was_told && failures > 1)) set_problem(failure);
         }
         clock.wait_for(is_refused_ ? refused.next() : broken.next(), stop);
     }

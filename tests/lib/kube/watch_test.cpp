@@ -158,6 +158,23 @@ TEST_F(WatchTest, GoesOnFromTheLastEventWhenTheConnectionBreaksWithoutAlarm) {
     EXPECT_THAT(url(2), HasSubstr("resourceVersion=8&"));
 }
 
+TEST_F(WatchTest, IsUpToDateWhereItIsCutAgainAndAgain) {
+    http_.then(200, list_of("7", {}));
+    for (int i = 0; i < 5; ++i) {
+        http_.then_break_after({event("ADDED", object("a", "8"))});
+    }
+    http_.then_hang_after({event("ADDED", object("b", "9"))});
+    bool alarmed = false;
+    Watch nodes(
+        client_, {"/api/v1/nodes", {}}, [&] { bell_.ring(); }, kFast);
+    ASSERT_TRUE(bell_.wait([&] {
+        const Snapshot now = nodes.snapshot();
+        alarmed = alarmed || now.problem.has_value();
+        return now.objects.contains("b");
+    }));
+    EXPECT_FALSE(alarmed);
+}
+
 TEST_F(WatchTest, SaysWhatIsWrongWhileTheServerIsAwayAndKeepsWhatItKnew) {
     std::promise<void> back;
     http_.then(200, list_of("7", {object("a", "5")}))
