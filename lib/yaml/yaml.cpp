@@ -153,6 +153,27 @@ Json resolve_plain(const std::string& text) {
     return text;
 }
 
+/// yaml-cpp 0.7 writes one byte of Latin-1 for the escapes `\N` (U+0085) and `\_` (U+00A0). The
+/// text itself is UTF-8, so a byte that can't begin a character comes from one of them.
+std::string with_escapes_in_utf8(const std::string& value) {
+    if (is_utf8(value)) {
+        return value;
+    }
+    std::string result;
+    for (std::size_t at = 0; at < value.size();) {
+        const auto byte = static_cast<unsigned char>(value[at]);
+        if ((byte & 0xC0U) == 0x80U) {
+            result += '\xC2';
+            result += value[at++];
+            continue;
+        }
+        const std::size_t length = byte < 0x80U ? 1 : byte < 0xE0U ? 2 : byte < 0xF0U ? 3 : 4;
+        result += value.substr(at, length);
+        at += length;
+    }
+    return result;
+}
+
 /// Builds the value from the parser's events. YAML::Load would hide aliases and repeated keys.
 class Builder final : public YAML::EventHandler {
   public:
@@ -179,7 +200,8 @@ class Builder final : public YAML::EventHandler {
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
-                  const std::string& value) override {
+                  const std::string& written) override {
+        const std::string value = with_escapes_in_utf8(written);
         add(mark, typed(mark, tag, value), value);
     }
 

@@ -43,6 +43,12 @@ empty:
         "text": "two\nlines\n", "folded": "one line", "empty": null})"));
 }
 
+TEST(Yaml, GivesEscapesInUtf8) {
+    EXPECT_EQ(parse(R"("é\N€\_\_\x85\u00a0\U0001F600😀\N")", "x"),
+              "é\xC2\x85€\xC2\xA0\xC2\xA0\xC2\x85\xC2\xA0😀😀\xC2\x85");
+    EXPECT_EQ(parse(R"({"key\_": 1})", "x"), (Json{{"key\xC2\xA0", 1}}));
+}
+
 TEST(Yaml, TypesPlainScalarsByTheCoreSchema) {
     const struct {
         const char* text;
