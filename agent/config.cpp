@@ -120,8 +120,8 @@ class Reader {
             const auto key = prefix.empty() ? name : prefix + "." + name;
             const auto setter = setters.find(name);
             if (setter == setters.end()) {
-                mistakes_.push_back(
-                    format("{}: unknown key; known here are {}", key, known(setters)));
+                mistakes_.push_back(format("{}: unknown key; known here are {}", excerpt(key, 100),
+                                           known(setters)));
                 continue;
             }
             // An empty key ("health:") means the default, as a commented-out value would.

@@ -180,6 +180,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
               "unknown key; known here are channel, cordon, datastore, download, drain, folders, "
               "health"},
              {"node: {nam: x}", "node.nam: ", "unknown key; known here are kubeconfig, name"},
+             {R"({"two\nlines": 1})", "config.yaml: two lines: ", "unknown key"},
              {"node: server-1", "node: ", "must be a mapping, is \"server-1\""},
              {"channel: {poll: 9s}", "channel.poll: ", "from 10s to 24h"},
              {"channel: {confirm: 2h}", "channel.confirm: ", "from 1s to 1h"},
