@@ -159,17 +159,19 @@ std::string with_escapes_in_utf8(const std::string& value) {
     if (is_utf8(value)) {
         return value;
     }
+    constexpr std::size_t kLongest = 4;
     std::string result;
-    for (std::size_t at = 0; at < value.size();) {
-        const auto byte = static_cast<unsigned char>(value[at]);
-        if ((byte & 0xC0U) == 0x80U) {
-            result += '\xC2';
-            result += value[at++];
-            continue;
+    for (std::string_view rest = value; !rest.empty();) {
+        std::size_t length = 1;
+        while (length <= kLongest && !is_utf8(rest.substr(0, length))) {
+            ++length;
         }
-        const std::size_t length = byte < 0x80U ? 1 : byte < 0xE0U ? 2 : byte < 0xF0U ? 3 : 4;
-        result += value.substr(at, length);
-        at += length;
+        if (length > kLongest) {
+            result += '\xC2';
+            length = 1;
+        }
+        result += rest.substr(0, length);
+        rest.remove_prefix(length);
     }
     return result;
 }

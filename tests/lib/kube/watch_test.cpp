@@ -54,6 +54,17 @@ class WatchTest : public ::testing::Test {
     bool asked(std::size_t count) {
         return bell_.wait([&] { return http_.requests().size() >= count; });
     }
+    // Watches until `name` is known; at no moment may a problem be told.
+    void expect_without_alarm(const std::string& name) {
+        bool alarmed = false;
+        const auto nodes = watch();
+        ASSERT_TRUE(bell_.wait([&] {
+            const Snapshot now = nodes->snapshot();
+            alarmed = alarmed || now.problem.has_value();
+            return now.objects.contains(name);
+        }));
+        EXPECT_FALSE(alarmed);
+    }
     std::string url(std::size_t number) { return http_.requests().at(number).url; }
 
     KubeletFiles files_;
@@ -146,15 +157,7 @@ TEST_F(WatchTest, GoesOnFromTheLastEventWhenTheConnectionBreaksWithoutAlarm) {
     http_.then(200, list_of("7", {}))
         .then_break_after({event("ADDED", object("a", "8"))})
         .then_hang_after({event("ADDED", object("b", "9"))});
-    bool alarmed = false;
-    Watch nodes(
-        client_, {"/api/v1/nodes", {}}, [&] { bell_.ring(); }, kFast);
-    ASSERT_TRUE(bell_.wait([&] {
-        const Snapshot now = nodes.snapshot();
-        alarmed = alarmed || now.problem.has_value();
-        return now.objects.contains("b");
-    }));
-    EXPECT_FALSE(alarmed);
+    expect_without_alarm("b");
     EXPECT_THAT(url(2), HasSubstr("resourceVersion=8&"));
 }
 
@@ -164,15 +167,7 @@ TEST_F(WatchTest, IsUpToDateWhereItIsCutAgainAndAgain) {
         http_.then_break_after({event("ADDED", object("a", "8"))});
     }
     http_.then_hang_after({event("ADDED", object("b", "9"))});
-    bool alarmed = false;
-    Watch nodes(
-        client_, {"/api/v1/nodes", {}}, [&] { bell_.ring(); }, kFast);
-    ASSERT_TRUE(bell_.wait([&] {
-        const Snapshot now = nodes.snapshot();
-        alarmed = alarmed || now.problem.has_value();
-        return now.objects.contains("b");
-    }));
-    EXPECT_FALSE(alarmed);
+    expect_without_alarm("b");
 }
 
 TEST_F(WatchTest, SaysWhatIsWrongWhileTheServerIsAwayAndKeepsWhatItKnew) {
