@@ -3,6 +3,7 @@
 
 #include <sdbus-c++/sdbus-c++.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <set>
@@ -43,6 +44,12 @@ using ExecCommand =
     sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t,
                   std::uint64_t, std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
 
+/// One of ListUnits: name, description, load state, active state, sub state, followed unit, path,
+/// job, job's type, job's path.
+using ListedUnit =
+    sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
+                  sdbus::ObjectPath, std::uint32_t, std::string, sdbus::ObjectPath>;
+
 /// Without it systemd sends no signals at all. It ends with the connection.
 void subscribe(Session& session, sdbus::IProxy& manager, const Patience& patience) {
     session.call(manager, patience, kManager, "Subscribe");
@@ -62,6 +69,9 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
         state.name = name;
     }
     state.load_state = value_of<std::string>(general, "LoadState");
+    // Name and message of a D-Bus error, both empty where there was none.
+    using LoadError = sdbus::Struct<std::string, std::string>;
+    state.load_error = value_of<LoadError>(general, "LoadError").get<1>();
     state.active_state = value_of<std::string>(general, "ActiveState");
     state.sub_state = value_of<std::string>(general, "SubState");
     // systemd makes an object for every name it is asked about.
@@ -72,6 +82,7 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
         const Properties service = all_properties(session, unit, patience, kServiceUnit);
         const auto commands = value_of<std::vector<ExecCommand>>(service, "ExecStart");
         if (!commands.empty()) {
+            state.exec_path = commands.front().get<0>();
             state.exec_start = commands.front().get<1>();
         }
         state.environment = value_of<std::vector<std::string>>(service, "Environment");
@@ -229,19 +240,34 @@ std::vector<std::string> DbusUnits::services() {
                 const std::string& path = file.get<0>();
                 add(path.substr(path.rfind('/') + 1));
             }
-            // Name, description, load state, active state, sub state, followed unit, path, job,
-            // job's type, job's path.
-            using Loaded =
-                std::vector<sdbus::Struct<std::string, std::string, std::string, std::string,
-                                          std::string, std::string, sdbus::ObjectPath,
-                                          std::uint32_t, std::string, sdbus::ObjectPath>>;
             for (const auto& unit :
-                 session.ask<Loaded>(*manager, patience, kManager, "ListUnits")) {
+                 session.ask<std::vector<ListedUnit>>(*manager, patience, kManager, "ListUnits")) {
                 if (unit.get<2>() != "not-found") {
                     add(unit.get<0>());
                 }
             }
             return std::vector<std::string>(names.begin(), names.end());
+        });
+    });
+}
+
+std::vector<std::string> DbusUnits::running_services() {
+    return with_context("listing units", [&] {
+        return state_->with_session([](Session& session) {
+            const Patience patience(kCallTimeout, {});
+            const auto manager = session.proxy(kManagerPath);
+            std::vector<std::string> names;
+            for (const auto& unit :
+                 session.ask<std::vector<ListedUnit>>(*manager, patience, kManager, "ListUnits")) {
+                const std::string& name = unit.get<0>();
+                const std::string& active = unit.get<3>();
+                if (name.ends_with(".service") &&
+                    (active == "active" || active == "activating" || active == "reloading")) {
+                    names.push_back(name);
+                }
+            }
+            std::ranges::sort(names);
+            return names;
         });
     });
 }

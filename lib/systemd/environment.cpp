@@ -2,6 +2,7 @@
 #include "lib/systemd/environment.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "lib/base/format.hpp"
 
@@ -22,6 +23,31 @@ bool is_name(std::string_view name) {
 
 bool is_one_of(char c, std::string_view letters) {
     return letters.find(c) != std::string_view::npos;
+}
+
+/// Blanks part words, and quotes keep them in one.
+std::vector<std::string> words_of(std::string_view text) {
+    std::vector<std::string> words;
+    bool in_word = false;
+    char quote = '\0';
+    for (const char c : text) {
+        if (quote == '\0' && (is_one_of(c, kBlanks) || c == '\n')) {
+            in_word = false;
+            continue;
+        }
+        if (!in_word) {
+            words.emplace_back();
+            in_word = true;
+        }
+        if (quote == '\0' && (c == '"' || c == '\'')) {
+            quote = c;
+        } else if (c == quote) {
+            quote = '\0';
+        } else {
+            words.back() += c;
+        }
+    }
+    return words;
 }
 
 /// Takes a text apart from its front, as systemd's own reader of these files does.
@@ -122,6 +148,35 @@ void add_assignment(Environment& environment, std::string_view assignment) {
     if (equals == std::string_view::npos || !is_name(assignment.substr(0, equals))) return;
     environment.insert_or_assign(std::string(assignment.substr(0, equals)),
                                  std::string(assignment.substr(equals + 1)));
+}
+
+std::vector<std::string> expand(const std::vector<std::string>& arguments,
+                                const Environment& environment) {
+    const auto value_of = [&environment](std::string_view name) {
+        const auto found = environment.find(std::string(name));
+        return found == environment.end() ? std::string() : found->second;
+    };
+    std::vector<std::string> expanded;
+    for (const std::string_view argument : arguments) {
+        if (argument.starts_with('$') && is_name(argument.substr(1))) {
+            std::ranges::move(words_of(value_of(argument.substr(1))), std::back_inserter(expanded));
+            continue;
+        }
+        std::string text;
+        auto rest = argument;
+        while (!rest.empty()) {
+            const auto end = rest.starts_with("${") ? rest.find('}') : std::string_view::npos;
+            if (end != std::string_view::npos && is_name(rest.substr(2, end - 2))) {
+                text += value_of(rest.substr(2, end - 2));
+                rest.remove_prefix(end + 1);
+            } else {
+                text += rest.front();
+                rest.remove_prefix(rest.starts_with("$$") ? 2 : 1);
+            }
+        }
+        expanded.push_back(std::move(text));
+    }
+    return expanded;
 }
 
 }  // namespace kua::systemd

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kua::systemd {
 
@@ -17,5 +18,11 @@ Environment parse_environment_file(std::string_view text);
 
 /// The same for one `NAME=value` of Environment=; nothing happens for what is none.
 void add_assignment(Environment& environment, std::string_view assignment);
+
+/// A command line's arguments as systemd hands them to the program (systemd.service(5), "Command
+/// lines"): `$NAME` as a whole argument becomes the words of its value, `${NAME}` its value within
+/// an argument, `$$` a dollar. What is not set is empty.
+std::vector<std::string> expand(const std::vector<std::string>& arguments,
+                                const Environment& environment);
 
 }  // namespace kua::systemd

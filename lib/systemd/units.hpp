@@ -22,11 +22,14 @@ struct EnvironmentFile {
 /// A unit's properties at one moment, from org.freedesktop.systemd1.Unit and .Service.
 struct UnitState {
     std::string name;          ///< `k3s.service`
-    std::string load_state;    ///< `loaded`, `not-found`, `masked`, …
+    std::string load_state;    ///< `loaded`, `not-found`, `masked`, `bad-setting`, …
+    std::string load_error{};  ///< What systemd says of a unit that it could not load.
     std::string active_state;  ///< `active`, `activating`, `inactive`, `failed`, …
     std::string sub_state;     ///< `running`, `auto-restart`, `start`, …
     std::vector<std::string>
         exec_start;  ///< argv of the first ExecStart, with argv[0]; empty when it has none.
+    /// The program of the first ExecStart: another than argv[0] where that was given with `@`.
+    std::string exec_path{};
     std::vector<std::string> environment{};            ///< `NAME=value`, of Environment=.
     std::vector<EnvironmentFile> environment_files{};  ///< In order: a later one wins.
     std::uint32_t main_pid = 0;
@@ -69,6 +72,10 @@ class Units {
     /// Names of all unit files and loaded units that end in `.service`, sorted; without templates
     /// (`getty@.service`), which have no state. Throws Error{transient}.
     virtual std::vector<std::string> services() = 0;
+
+    /// Names of the loaded services that run, or are being started or reloaded, sorted. Throws
+    /// Error{transient}.
+    virtual std::vector<std::string> running_services() = 0;
 
     /// What runs in the unit now, the children that outlived a stop among them (KillMode=process).
     /// Empty for a unit without processes. Throws Error{transient}, Error{failed} when there is no

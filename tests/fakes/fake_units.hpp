@@ -25,8 +25,11 @@ class FakeUnits final : public systemd::Units {
         unit.active_state = "active";
         unit.sub_state = "running";
         unit.exec_start = std::move(exec_start);
+        unit.exec_path = unit.exec_start.empty() ? "" : unit.exec_start.front();
         unit.result = "success";
-        return units[name] = unit;
+        units[name] = unit;
+        set_running(units[name], true);
+        return units[name];
     }
 
     std::optional<systemd::UnitState> state(const std::string& name) override {
@@ -38,6 +41,17 @@ class FakeUnits final : public systemd::Units {
         std::vector<std::string> names;
         for (const auto& [name, unit] : units) {
             names.push_back(name);
+        }
+        return names;
+    }
+
+    std::vector<std::string> running_services() override {
+        std::vector<std::string> names;
+        for (const auto& [name, unit] : units) {
+            if (unit.active_state == "active" || unit.active_state == "activating" ||
+                unit.active_state == "reloading") {
+                names.push_back(name);
+            }
         }
         return names;
     }
@@ -133,11 +147,30 @@ class FakeUnits final : public systemd::Units {
     std::vector<Duration> watched;   ///< What wait_unsettled was given, in order.
 
   private:
+    static constexpr std::uint32_t kPid = 100;
+
+    /// What runs calls itself as k3s does: its program and its first argument.
+    void set_running(systemd::UnitState& unit, bool runs) {
+        running[unit.name].clear();
+        unit.main_pid = runs && !unit.exec_start.empty() ? kPid : 0;
+        if (unit.main_pid != 0) {
+            auto command = unit.exec_start.front();
+            for (const auto& argument : unit.exec_start) {
+                if (argument == "server" || argument == "agent") {
+                    command += " " + argument;
+                    break;
+                }
+            }
+            running[unit.name].push_back({unit.main_pid, command});
+        }
+    }
+
     void change(const std::string& name, const systemd::JobResult& job, const std::string& from,
                 const std::string& to) {
         const auto unit = units.find(name);
         if (job.done() && unit != units.end() && unit->second.active_state == from) {
             unit->second.active_state = to;
+            set_running(unit->second, to == "active");
         }
     }
 };
