@@ -136,8 +136,8 @@ std::string Answer::message() const {
     return text.empty() ? words(status) : excerpt(text, 500);
 }
 
-Client::Client(http::Client& http, std::filesystem::path kubeconfig)
-    : http_(http), path_(std::move(kubeconfig)) {}
+Client::Client(http::Client& http, std::filesystem::path kubeconfig, std::function<Monotonic()> now)
+    : http_(http), path_(std::move(kubeconfig)), now_(std::move(now)) {}
 
 std::shared_ptr<const Kubeconfig> Client::credentials() {
     const std::lock_guard lock(mutex_);
@@ -148,6 +148,24 @@ std::shared_ptr<const Kubeconfig> Client::credentials() {
 void Client::forget_credentials() {
     const std::lock_guard lock(mutex_);
     config_.reset();
+    outage_ = now_();
+}
+
+void Client::note_outage() {
+    const std::lock_guard lock(mutex_);
+    outage_ = now_();
+}
+
+// Seen on k3s: for one to five seconds after it is ready to be asked.
+void Client::check_forbidden(int status, const std::string& what, const std::string& said) {
+    constexpr std::chrono::minutes kRolesAreRead{1};
+    if (status != 403) return;
+    const std::lock_guard lock(mutex_);
+    if (outage_ && now_() - *outage_ < kRolesAreRead) {
+        throw Error(
+            ErrorKind::transient,
+            format("{}: the API server has just started and refuses this yet ({})", what, said));
+    }
 }
 
 // k3s writes new certificates when it starts, which is also when connections break and are refused.
@@ -174,6 +192,8 @@ Answer Client::call(const Call& call, std::stop_token stop, bool keep_429) {
                     format("{}: the API server does not accept the credentials of {} ({})", what,
                            path_.string(), answer.message()));
     }
+    check_forbidden(answer.status, what, answer.message());
+    if (answer.status >= 500 && answer.status <= 599) note_outage();
     if ((answer.status == 429 && !keep_429) || (answer.status >= 500 && answer.status <= 599)) {
         throw Error(ErrorKind::transient,
                     format("{}: {} {}", what, answer.status, answer.message()));
@@ -196,6 +216,8 @@ http::Response Client::get_text(const std::string& path, const Query& query, std
                     format("GET {}{}: the API server does not accept the credentials of {}",
                            config->server, path, path_.string()));
     }
+    check_forbidden(response.status, format("GET {}{}", config->server, path),
+                    excerpt(response.body, 200));
     return response;
 }
 
@@ -239,6 +261,8 @@ Answer Client::watch(const std::string& path, const Query& query, Duration idle,
         [&] { return http_.stream(request, consumer, std::move(stop)); });
     Answer answer = make_answer(response, what);
     if (answer.status == 401) forget_credentials();
+    check_forbidden(answer.status, what, answer.message());
+    if (answer.status >= 500) note_outage();
     return answer;
 }
 

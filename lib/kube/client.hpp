@@ -3,6 +3,7 @@
 // changed.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "lib/base/clock.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/json.hpp"
 #include "lib/http/client.hpp"
@@ -53,17 +55,20 @@ class Client {
   public:
     /// Reads the kubeconfig on the first request, and again after `forget_credentials`, a 401, or a
     /// connection that failed.
-    Client(http::Client& http, std::filesystem::path kubeconfig);
+    Client(http::Client& http, std::filesystem::path kubeconfig,
+           std::function<Monotonic()> now = std::chrono::steady_clock::now);
 
     /// Any status is an answer except: 401 throws Error{transient} (credentials are read again for
-    /// the next try), and so do 429 (the message says so; see Answer::retry_after for evictions:
+    /// the next try), and so do 403 within a minute of an outage (an API server that starts refuses
+    /// what it has not read the roles for yet; an outage is a failed connection, 401, 5xx, or
+    /// `forget_credentials`), 429 (the message says so; see Answer::retry_after for evictions:
     /// pass `keep_429`) and 500 to 599. Throws what http::Client and read_kubeconfig throw.
     Answer call(const Call& call, std::stop_token stop, bool keep_429 = false);
 
     /// `call`, for an answer that must be a success: throws `refusal` otherwise.
     Json must(const Call& call, std::stop_token stop);
 
-    /// GET of what is text (`/readyz`): any status is an answer, but 401 as in `call`.
+    /// GET of what is text (`/readyz`): any status is an answer, but 401 and 403 as in `call`.
     http::Response get_text(const std::string& path, const Query& query, std::stop_token stop);
 
     /// GET; absent on 404. Throws `refusal` for other answers.
@@ -72,14 +77,14 @@ class Client {
     /// One request whose answer is a stream of JSON values, a line each: `on_line` gets them in the
     /// caller's thread. Returns when the server ends the stream. `idle` bounds the silence. Any
     /// status but 200 comes back as an Answer without `on_line` being called (a 401 makes the
-    /// credentials be read again). `on_open`, where given, is called when the server has accepted.
-    /// `on_line` must not wait for another request to the same server: they share a connection,
-    /// which a stream that nobody reads may hold up.
+    /// credentials be read again; 403 as in `call`). `on_open`, where given, is called when the
+    /// server has accepted. `on_line` must not wait for another request to the same server: they
+    /// share a connection, which a stream that nobody reads may hold up.
     Answer watch(const std::string& path, const Query& query, Duration idle,
                  const std::function<void(const Json&)>& on_line, std::stop_token stop,
                  const std::function<void()>& on_open = {});
 
-    /// The kubeconfig and its certificates are read again for the next request.
+    /// k3s was restarted: the kubeconfig and its certificates are read again for the next request.
     void forget_credentials();
 
     /// The credentials in use. Throws what read_kubeconfig throws.
@@ -88,10 +93,15 @@ class Client {
   private:
     template <typename Action>
     auto with_fresh_credentials_after_failure(Action&& action);
+    /// Throws for a 403 that may pass by itself.
+    void check_forbidden(int status, const std::string& what, const std::string& said);
+    void note_outage();
 
     http::Client& http_;
     std::filesystem::path path_;
+    std::function<Monotonic()> now_;
     std::mutex mutex_;
+    std::optional<Monotonic> outage_;
     std::shared_ptr<const Kubeconfig> config_;
 };
 

@@ -22,6 +22,12 @@ std::map<std::string, std::string> texts_at(const Json& object,
     return result;
 }
 
+bool is_labelled(const Json& node, const char* name) {
+    const auto labels = labels_of(node);
+    const auto found = labels.find(name);
+    return found != labels.end() && found->second == "true";
+}
+
 }  // namespace
 
 std::string node_path(const std::string& name) { return "/api/v1/nodes/" + url_encode(name); }
@@ -92,6 +98,7 @@ Readiness readiness(const Json& node) {
         if (string_at(condition, {"type"}) != "Ready") continue;
         result.ready = string_at(condition, {"status"}) == "True";
         result.message = string_at(condition, {"message"});
+        result.since = string_at(condition, {"lastTransitionTime"});
         const std::string heartbeat = string_at(condition, {"lastHeartbeatTime"});
         if (!heartbeat.empty()) result.heartbeat = parse_rfc3339(heartbeat);
     }
@@ -99,14 +106,11 @@ Readiness readiness(const Json& node) {
 }
 
 bool is_control_plane(const Json& node) {
-    const auto labels = labels_of(node);
-    for (const char* name :
-         {"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}) {
-        const auto found = labels.find(name);
-        if (found != labels.end() && found->second == "true") return true;
-    }
-    return false;
+    return is_labelled(node, "node-role.kubernetes.io/control-plane") ||
+           is_labelled(node, "node-role.kubernetes.io/master");
 }
+
+bool is_etcd_member(const Json& node) { return is_labelled(node, "node-role.kubernetes.io/etcd"); }
 
 Json make_event(const Json& about, const std::string& type, const std::string& reason,
                 const std::string& message, const std::string& component, const std::string& host,

@@ -42,6 +42,7 @@ struct Readiness {
     bool ready = false;
     std::optional<WallTime> heartbeat;  ///< lastHeartbeatTime of the Ready condition.
     std::string message;
+    std::string since;  ///< lastTransitionTime, as it stands there; may be empty.
 };
 /// The Node's Ready condition.
 Readiness readiness(const Json& node);
@@ -49,6 +50,10 @@ Readiness readiness(const Json& node);
 /// True on nodes labelled as control plane (`node-role.kubernetes.io/control-plane` or the older
 /// `…/master`, value `true`).
 bool is_control_plane(const Json& node);
+
+/// True on nodes with k3s's label for the members of its own etcd
+/// (`node-role.kubernetes.io/etcd=true`).
+bool is_etcd_member(const Json& node);
 
 /// A `v1` Event about an object, ready to be POSTed to /api/v1/namespaces/<ns>/events (the object's
 /// namespace, or `default`). `type` is `Normal` or `Warning`; `component` and `host` become its

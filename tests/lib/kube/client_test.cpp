@@ -138,6 +138,44 @@ TEST_F(KubeClient, ReadsTheCredentialsAgainAfterAConnectionThatFailed) {
     EXPECT_EQ(http_.requests().at(2).tls.certificate_pem, fresh.certificate_pem);
 }
 
+TEST_F(KubeClient, WaitsForAServerThatHasNotReadItsRolesYet) {
+    auto now = std::chrono::steady_clock::now();
+    Client client(http_, files_.path(), [&now] { return now; });
+    const auto status = [&] {
+        http_.then(403, status_object(403, "can only read resources of this type"));
+        return client.call({}, {}).status;
+    };
+    EXPECT_EQ(status(), 403) << "nothing was the matter";
+    const std::vector<std::function<void()>> outages = {
+        [&] { client.forget_credentials(); },
+        [&] {
+            http_.then(503, status_object(503, "starting"));
+            error_of([&] { client.call({}, {}); });
+        },
+        [&] {
+            http_.then_fail();
+            error_of([&] { client.call({}, {}); });
+        }};
+    for (const auto& outage : outages) {
+        outage();
+        now += std::chrono::seconds(59);
+        const auto error = error_of([&] { status(); });
+        EXPECT_EQ(error.kind(), ErrorKind::transient);
+        EXPECT_THAT(error.what(), HasSubstr("has just started and refuses this yet"));
+        now += std::chrono::seconds(2);
+        EXPECT_EQ(status(), 403) << "that is its last word";
+    }
+    client.forget_credentials();
+    http_.then(403, status_object(403, "no"));
+    EXPECT_EQ(error_of([&] { client.get_text("/readyz", {}, {}); }).kind(), ErrorKind::transient);
+    http_.then(403, status_object(403, "no"));
+    EXPECT_EQ(error_of([&] {
+                  client.watch("/api/v1/nodes", {}, std::chrono::seconds(1), [](const Json&) {},
+                               {});
+              }).kind(),
+              ErrorKind::transient);
+}
+
 TEST_F(KubeClient, DoesNotReadTheCredentialsAgainWithoutNeed) {
     http_.then(200, Json::object()).then(404, Json::object()).then(200, Json::object());
     client_.call({}, {});
