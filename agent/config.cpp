@@ -295,13 +295,6 @@ bool backup(const Json& value, const std::string& key) {
     return value == "auto";
 }
 
-/// `<data-dir>/agent/kubelet.kubeconfig` is where k3s writes it.
-std::filesystem::path data_dir_of(const std::filesystem::path& kubeconfig) {
-    return kubeconfig.parent_path().filename() == "agent"
-               ? kubeconfig.parent_path().parent_path()
-               : std::filesystem::path("/var/lib/rancher/k3s");
-}
-
 }  // namespace
 
 Config read_config(const Json& value, const std::string& name) {
@@ -407,9 +400,6 @@ Config read_config(const Json& value, const std::string& name) {
     if (config.sources.empty()) {
         config.sources = {release::BundleSettings{}, release::RegistrySettings{},
                           release::HttpSettings{}};
-    }
-    if (config.k3s.data_dir.empty()) {
-        config.k3s.data_dir = data_dir_of(config.node.kubeconfig);
     }
     return config;
 }

@@ -18,14 +18,13 @@ namespace kua {
 
 struct Config {
     struct {
-        std::string name;  ///< Empty: from the kubelet's certificate.
-        std::filesystem::path kubeconfig = "/var/lib/rancher/k3s/agent/kubelet.kubeconfig";
+        std::string name;                  ///< Empty: from the kubelet's certificate.
+        std::filesystem::path kubeconfig;  ///< Empty: where k3s writes it.
     } node;
     struct {
-        std::string unit;              ///< Empty: found over D-Bus.
-        std::filesystem::path binary;  ///< Empty: from the unit's ExecStart.
-        /// k3s's --data-dir; by default the folder that node.kubeconfig lies in.
-        std::filesystem::path data_dir;
+        std::string unit;                ///< Empty: found over D-Bus.
+        std::filesystem::path binary;    ///< Empty: what the unit's main process names.
+        std::filesystem::path data_dir;  ///< Empty: what k3s was told.
     } k3s;
     struct {
         std::string ns = "system-upgrade";

@@ -3,8 +3,8 @@
 #include <iostream>
 
 #include "agent/commands/commands.hpp"
+#include "agent/commands/local_k3s.hpp"
 #include "agent/config.hpp"
-#include "agent/node/restart.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
@@ -18,7 +18,8 @@ namespace {
 /// Runs one check and prints its line; true when it passed.
 bool check(const std::string& what, const std::function<std::string()>& find_out) {
     try {
-        std::cout << "ok     " << what << ": " << find_out() << "\n";
+        const auto found = find_out();  // Before the line is begun: it may be another.
+        std::cout << "ok     " << what << ": " << found << "\n";
         return true;
     } catch (const Error& error) {
         std::cout << "WRONG  " << what << ": " << error.what() << "\n";
@@ -51,6 +52,24 @@ struct SourceChecks {
     }
 };
 
+/// What was found of this host's k3s, and by what evidence, a line each.
+bool check_found(const k3s::Installation& found) {
+    const auto say = [](const char* what, const std::string& value, const std::string& by) {
+        return check(what, [&] { return format("{} ({})", value, by); });
+    };
+    bool fine = say("k3s unit", found.unit, found.by.unit);
+    fine &= say("k3s role", found.role(), found.by.role);
+    fine &= check("k3s program", [&] {
+        const auto folder = found.binary.parent_path();
+        if (const auto reason = fs::why_not_writable(folder)) {
+            throw Error(ErrorKind::invalid,
+                        format("{}: {}; k3s can't be replaced there", folder.string(), *reason));
+        }
+        return format("{}, {} ({})", found.binary.string(), found.version.text(), found.by.binary);
+    });
+    return say("k3s data-dir", found.data_dir.string(), found.by.data_dir) && fine;
+}
+
 }  // namespace
 
 int check_config(const std::filesystem::path& config_path) {
@@ -63,22 +82,16 @@ int check_config(const std::filesystem::path& config_path) {
     if (!fine) {
         return 1;
     }
+    systemd::DbusUnits units;
+    auto finder = make_finder(config, units);
+    const auto local = look_for_k3s(config, finder);
+    fine &= local.found ? check_found(*local.found)
+                        : check("k3s", [&]() -> std::string { throw Error(*local.trouble); });
     fine &= check("credentials", [&] {
-        const auto kubeconfig = kube::read_kubeconfig(config.node.kubeconfig);
-        const auto name = config.node.name.empty()
-                              ? kube::node_name(kubeconfig, config.node.kubeconfig)
-                              : config.node.name;
+        const auto kubeconfig = kube::read_kubeconfig(local.kubeconfig);
+        const auto name = config.node.name.empty() ? kube::node_name(kubeconfig, local.kubeconfig)
+                                                   : config.node.name;
         return format("node {} at {}", name, kubeconfig.server);
-    });
-    fine &= check("k3s", [&] {
-        systemd::DbusUnits units;
-        const auto unit = node::find_k3s(units, config.k3s.unit, config.k3s.binary);
-        if (const auto reason = fs::why_not_writable(unit.binary.parent_path())) {
-            throw Error(ErrorKind::invalid, format("{}: {}; k3s can't be replaced there",
-                                                   unit.binary.parent_path().string(), *reason));
-        }
-        return format("{} runs {} as {}", unit.name, unit.binary.string(),
-                      unit.is_server ? "server" : "agent");
     });
     for (const auto& source : config.sources) {
         fine &= check("source", [&] { return std::visit(SourceChecks{}, source); });

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "agent/commands/commands.hpp"
+#include "agent/commands/local_k3s.hpp"
 #include "agent/commands/webs.hpp"
 #include "agent/config.hpp"
 #include "agent/release/staging.hpp"
@@ -129,7 +130,8 @@ int fetch(const std::filesystem::path& config_path, const FetchOptions& options)
     const Interrupts interrupts(stop);
     SystemClock clock;
     systemd::DbusUnits units;
-    Webs webs(config, units);
+    const auto finder = make_finder(config, units);
+    Webs webs(finder);
     const release::Signatures signatures(config.verify.public_keys);
     // Not the agent's own folder, which is not for two. With --to what a broken fetch has left
     // stays for the next one.

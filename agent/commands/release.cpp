@@ -7,12 +7,14 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "agent/commands/local_k3s.hpp"
 #include "agent/config.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/http/curl_client.hpp"
 #include "lib/kube/client.hpp"
 #include "lib/kube/kubeconfig.hpp"
+#include "lib/systemd/dbus_units.hpp"
 
 namespace kua::commands {
 
@@ -169,7 +171,10 @@ Access access_to(const std::string& node, const std::filesystem::path& given,
 }
 
 int release(const std::filesystem::path& config_path, const ReleaseOptions& options) {
-    const auto config = load_config(config_path);
+    auto config = load_config(config_path);
+    systemd::DbusUnits units;
+    auto finder = make_finder(config, units);
+    config.node.kubeconfig = look_for_k3s(config, finder).kubeconfig;
     const auto surroundings = look_around(config);
     if (options.node.empty() && !surroundings.own_node) {
         throw Error(ErrorKind::invalid,

@@ -10,6 +10,7 @@
 
 #include "agent/channel/channel.hpp"
 #include "agent/commands/commands.hpp"
+#include "agent/commands/local_k3s.hpp"
 #include "agent/commands/webs.hpp"
 #include "agent/config.hpp"
 #include "agent/coordinator/coordinator.hpp"
@@ -109,6 +110,23 @@ upgrade::Pause pauses() {
     };
 }
 
+/// By the kubelet's certificate. Where k3s can't be told from others on this host, that is why it
+/// can't be read.
+std::string node_name(kube::Client& api, const LocalK3s& local) {
+    try {
+        return kube::node_name(*api.credentials(), local.kubeconfig);
+    } catch (const Error& error) {
+        if (local.trouble) {
+            throw Error(local.trouble->kind(),
+                        format("{} ({})", local.trouble->what(), error.what()));
+        }
+        throw Error(error.kind(),
+                    format("{}; k3s's data-dir was taken to be {} ({}): set "
+                           "k3s.data_dir in the configuration if it is another",
+                           error.what(), local.found->data_dir.string(), local.found->by.data_dir));
+    }
+}
+
 /// The agent with one configuration, until `stop` or an Error that needs the files of this host to
 /// change.
 void serve(const Config& config, Clock& clock, node::Report& report, const std::stop_token& stop) {
@@ -117,19 +135,22 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     http::CurlOptions direct;
     direct.proxy_from_environment = false;
     http::CurlClient api_http(direct);
-    kube::Client api(api_http, config.node.kubeconfig);
-    const auto node = config.node.name.empty()
-                          ? kube::node_name(*api.credentials(), config.node.kubeconfig)
-                          : config.node.name;
+    fs::make_folders(config.folders.state);
+    systemd::DbusUnits units;
+    auto finder = make_finder(config, units);
+    const auto local = look_for_k3s(config, finder);
+    if (local.found) {
+        finder.remember(*local.found);
+    }
+    kube::Client api(api_http, local.kubeconfig);
+    const auto node = config.node.name.empty() ? node_name(api, local) : config.node.name;
     log::set_common_fields({{"node", node}});
     report.update([&](node::Status& status) {
         status.node = node;
         status.phase = "Starting";
         status.message.clear();
     });
-    systemd::DbusUnits units;
-    Webs webs(config, units);
-    fs::make_folders(config.folders.state);
+    Webs webs(finder);
     const node::Journal journal(config.folders.state);
     fs::remove_leftovers(journal.path());
     lock::Slots slots(api, clock, {config.plans.ns, kLockName, node, config.lock.ttl});
@@ -146,15 +167,11 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     const lock::View view(api, config.plans.ns, kLockName, node, {&node_changed, &plans_changed});
     upgrade::NodeSettings settings;
     settings.node = node;
-    settings.unit = config.k3s.unit;
-    settings.binary = config.k3s.binary;
-    settings.images = config.k3s.data_dir / "agent" / "images";
-    settings.data_dir = config.k3s.data_dir;
     settings.backup = config.datastore.backup;
     settings.prefetch = config.prefetch;
     settings.jitter = config.download.jitter;
     settings.limits.drain_attempts = config.drain.attempts;
-    settings.drain_patience = config.drain.patience;
+    settings.patience = config.drain.patience;
     settings.lifted = config.cordon.when_lifted;
     settings.limits.restart = config.restart.timeout;
     settings.limits.health = config.health.timeout;
@@ -171,9 +188,18 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     const upgrade::LastLines last_lines = [](const std::string& unit, WallTime since) {
         return systemd::journal_tail(unit, since, kLastLines);
     };
+    std::stop_source both;
+    settings.found = [&](const k3s::Installation& found) {
+        if (config.node.kubeconfig.empty() && found.kubeconfig() != local.kubeconfig) {
+            // What was made of the old place is made anew by the next round.
+            both.request_stop();
+            throw Error(ErrorKind::stopped, format("k3s's data-dir is {} now ({}); starting over",
+                                                   found.data_dir.string(), found.by.data_dir));
+        }
+    };
     upgrade::NodeLoop node_loop(
         {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings,
-        staging, view, node_changed);
+        finder, staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
         plans_changed, [&](bool leading) {
@@ -193,7 +219,6 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         }
     }
 
-    std::stop_source both;
     const std::stop_callback forward(stop, [&both] { both.request_stop(); });
     Loop coordinating(both, [&](const std::stop_token& token) { coordinator.run(token); });
     Loop upgrading(both, [&](const std::stop_token& token) { node_loop.run(token); });

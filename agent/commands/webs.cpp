@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/commands/webs.hpp"
 
-#include "agent/node/restart.hpp"
-#include "agent/node/unit_environment.hpp"
 #include "agent/release/proxies.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
@@ -12,10 +10,9 @@ namespace kua::commands {
 
 namespace {
 
-http::Environment k3s_environment(const Config& config, systemd::Units& units) {
+http::Environment k3s_environment(const k3s::Finder& finder) {
     try {
-        const auto unit = node::find_k3s(units, config.k3s.unit, config.k3s.binary);
-        return node::unit_environment(units, unit.name);
+        return finder.environment();
     } catch (const Error& error) {
         log::debug(format("the proxies of k3s are not known: {}", error.what()));
         return {};
@@ -30,14 +27,14 @@ http::CurlOptions through(http::Proxies proxies) {
 
 }  // namespace
 
-Webs::Choice Webs::choose(const Config& config, systemd::Units& units) {
+Webs::Choice Webs::choose(const k3s::Finder& finder) {
     const auto own = http::own_environment();
-    const auto k3s = k3s_environment(config, units);
+    const auto k3s = k3s_environment(finder);
     return {release::choose_proxies(own, k3s, release::Purpose::web),
             release::choose_proxies(own, k3s, release::Purpose::images)};
 }
 
-Webs::Webs(const Config& config, systemd::Units& units) : Webs(choose(config, units)) {}
+Webs::Webs(const k3s::Finder& finder) : Webs(choose(finder)) {}
 
 Webs::Webs(const Choice& choice) : web_(through(choice.web)) {
     if (!(choice.images == choice.web)) {

@@ -4,9 +4,8 @@
 
 #include <optional>
 
-#include "agent/config.hpp"
+#include "agent/k3s/installation.hpp"
 #include "lib/http/curl_client.hpp"
-#include "lib/systemd/units.hpp"
 
 namespace kua::commands {
 
@@ -14,7 +13,7 @@ namespace kua::commands {
 class Webs {
   public:
     /// A unit that can't be found has no proxies to offer; nothing else depends on it here.
-    Webs(const Config& config, systemd::Units& units);
+    explicit Webs(const k3s::Finder& finder);
 
     [[nodiscard]] http::Client& web() { return web_; }
     /// For registries, for which k3s can have proxies of their own.
@@ -25,7 +24,7 @@ class Webs {
         http::Proxies web;
         http::Proxies images;
     };
-    static Choice choose(const Config& config, systemd::Units& units);
+    static Choice choose(const k3s::Finder& finder);
     explicit Webs(const Choice& choice);
 
     http::CurlClient web_;

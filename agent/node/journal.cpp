@@ -43,6 +43,7 @@ Json to_json(const Record& record) {
             {"delayMilliseconds", record.delay.count()},
             {"completed", record.completed},
             {"server", record.server},
+            {"etcdMember", record.etcd_member},
             {"failure", record.failure},
             {"undone", record.undone},
             {"stays", record.stays},
@@ -95,6 +96,7 @@ Record read_record(const Json& value, const std::string& name) {
     record.delay = Duration(int_at(value, {"delayMilliseconds"}).value_or(0));
     record.completed = string_at(value, {"completed"});
     record.server = bool_at(value, {"server"}, false);
+    record.etcd_member = bool_at(value, {"etcdMember"}, false);
     record.failure = string_at(value, {"failure"});
     record.undone = string_at(value, {"undone"});
     record.stays = bool_at(value, {"stays"}, false);

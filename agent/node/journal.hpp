@@ -40,11 +40,12 @@ struct Record {
     std::string restarted;           ///< This host's wall clock just before the restart (RFC 3339).
     std::string started;             ///< When the slot was taken (RFC 3339).
     std::map<std::string, std::string> labels;  ///< For the node, when all is done.
-    Duration delay{0};      ///< spec.postCompleteDelay: waited for before the labels.
-    std::string completed;  ///< This host's wall clock when that delay began (RFC 3339).
-    bool server = false;    ///< The host runs `k3s server`.
-    std::string failure;    ///< Why it is being rolled back; empty on the way forward.
-    std::string undone;     ///< Why it was undone, once it is and only hooks are left to run.
+    Duration delay{0};         ///< spec.postCompleteDelay: waited for before the labels.
+    std::string completed;     ///< This host's wall clock when that delay began (RFC 3339).
+    bool server = false;       ///< The host runs `k3s server`.
+    bool etcd_member = false;  ///< Of k3s's own etcd.
+    std::string failure;       ///< Why it is being rolled back; empty on the way forward.
+    std::string undone;        ///< Why it was undone, once it is and only hooks are left to run.
     bool stays = false;     ///< The new version stays although it failed: nothing is rolled back.
     std::string datastore;  ///< To be copied: `etcd` or `sqlite`; empty: none.
     std::filesystem::path data_dir;       ///< k3s's, where it lies.

@@ -15,70 +15,6 @@ namespace {
 
 constexpr Duration kBusRetry{1'000};
 
-/// `server` or `agent`; k3s takes flags of its own before its command (`k3s --debug server`).
-std::string k3s_command(const systemd::UnitState& state) {
-    for (const auto& argument : state.exec_start) {
-        if (argument == "server" || argument == "agent") {
-            return argument;
-        }
-    }
-    return {};
-}
-
-bool runs_k3s(const systemd::UnitState& state) {
-    return state.load_state == "loaded" && !state.exec_start.empty() &&
-           std::filesystem::path(state.exec_start[0]).filename() == "k3s" &&
-           !k3s_command(state).empty();
-}
-
-std::vector<systemd::UnitState> candidates(systemd::Units& units) {
-    for (const auto* name : {"k3s.service", "k3s-agent.service"}) {
-        const auto state = units.state(name);
-        if (state && state->load_state == "loaded") {
-            return {*state};
-        }
-    }
-    std::vector<systemd::UnitState> found;
-    for (const auto& name : units.services()) {
-        // A template (`k3s@.service`) can't be loaded without an instance.
-        if (name.find("@.") != std::string::npos) {
-            continue;
-        }
-        auto state = units.state(name);
-        if (state && runs_k3s(*state)) {
-            found.push_back(std::move(*state));
-        }
-    }
-    return found;
-}
-
-systemd::UnitState the_unit(systemd::Units& units, const std::string& wanted) {
-    if (!wanted.empty()) {
-        auto state = units.state(wanted);
-        if (!state || state->load_state != "loaded") {
-            throw Error(ErrorKind::invalid, format("k3s.unit: there is no unit {} on this host; "
-                                                   "correct it in the configuration or remove it",
-                                                   wanted));
-        }
-        return std::move(*state);
-    }
-    auto found = candidates(units);
-    if (found.empty()) {
-        throw Error(ErrorKind::invalid,
-                    "no k3s.service, k3s-agent.service or other service that runs k3s on this "
-                    "host; install k3s or set k3s.unit");
-    }
-    if (found.size() > 1) {
-        std::vector<std::string> names;
-        for (const auto& state : found) {
-            names.push_back(state.name);
-        }
-        throw Error(ErrorKind::invalid, format("several services run k3s: {}; name one in k3s.unit",
-                                               join(names, ", ")));
-    }
-    return std::move(found.front());
-}
-
 std::string in_words(const systemd::UnitState& state) {
     return format("{} is {} ({}), result {}, restarted by systemd {} times", state.name,
                   state.active_state, state.sub_state, state.result, state.n_restarts);
@@ -137,27 +73,6 @@ Monotonic finish_job(Clock& clock, const std::string& deed, Duration timeout,
 }
 
 }  // namespace
-
-K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
-                 const std::filesystem::path& binary) {
-    const auto state = the_unit(units, wanted);
-    K3sUnit unit;
-    unit.name = state.name;
-    unit.is_server = k3s_command(state) == "server";
-    const auto path = !binary.empty() || state.exec_start.empty()
-                          ? binary
-                          : std::filesystem::path(state.exec_start[0]);
-    if (path.empty()) {
-        throw Error(ErrorKind::invalid, format("{} has no ExecStart; set k3s.binary", unit.name));
-    }
-    std::error_code code;
-    unit.binary = std::filesystem::canonical(path, code);
-    if (code) {
-        throw Error(ErrorKind::invalid, format("the k3s binary of {}, {}: {}", unit.name,
-                                               path.string(), code.message()));
-    }
-    return unit;
-}
 
 systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
                                 Duration timeout, const std::stop_token& stop) {

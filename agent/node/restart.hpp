@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which unit runs k3s on this host, and its restart, stop and start with an outcome.
+// k3s's restart, stop and start with an outcome.
 #pragma once
 
-#include <filesystem>
 #include <stop_token>
 #include <string>
 
@@ -10,20 +9,6 @@
 #include "lib/systemd/units.hpp"
 
 namespace kua::node {
-
-/// The k3s service of this host.
-struct K3sUnit {
-    std::string name;              ///< `k3s.service`
-    std::filesystem::path binary;  ///< argv[0] of its ExecStart, symbolic links resolved.
-    bool is_server = false;        ///< It runs `k3s server`.
-};
-
-/// Finds it: `wanted` when the configuration names one; else `k3s.service`, `k3s-agent.service`,
-/// else the one service whose ExecStart runs a program called k3s with `server` or `agent`. Throws
-/// Error{invalid} that says what was looked for when there is none or more than one, or its binary
-/// is missing; Error{transient} when systemd can't be asked.
-K3sUnit find_k3s(systemd::Units& units, const std::string& wanted,
-                 const std::filesystem::path& binary);
 
 /// Restarts the unit and waits until it is active; returns its state then. Throws Error{failed}
 /// that names the job's result or the unit's state when it is not within `timeout`, or when systemd

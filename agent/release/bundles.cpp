@@ -85,7 +85,7 @@ std::vector<plan::Version> versions_in(std::string_view name) {
         }
         // The longest: `v1.31.4+k3s1` stands at the beginning of `v1.31.4+k3s12`, too.
         for (std::size_t length = name.size() - at; length > 0; --length) {
-            if (const auto version = plan::parse_version(name.substr(at, length))) {
+            if (const auto version = plan::parse_release(name.substr(at, length))) {
                 versions.push_back(*version);
                 at += length - 1;
                 break;

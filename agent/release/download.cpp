@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent/release/file_hash.hpp"
+#include "agent/release/room.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/json.hpp"
@@ -17,51 +18,31 @@ namespace {
 
 constexpr unsigned kExecutable = 0755;
 constexpr unsigned kPrivate = 0600;
-constexpr std::uint64_t kMargin = 64ULL << 20U;  // Left free for everybody else on the file system.
+constexpr auto kPassThrough = std::filesystem::perms(0711);  // For whom the binary is tried as.
+constexpr auto kUnverified = "unverified";
 constexpr std::uint64_t kLookAgain = 16ULL << 20U;
 
-const char* word_of(Part part) { return part == Part::binary ? "binary" : "images"; }
-
+/// k3s prints the name that it was called by, and acts on it: it has its own already while it is
+/// not to be believed yet, in a folder that says so.
 std::filesystem::path partial(const std::filesystem::path& folder, Part part) {
-    return folder / (std::string(word_of(part)) + ".partial");
+    return folder / kUnverified / (part == Part::binary ? "k3s" : "images");
 }
 
 /// Who the partial file comes from, and what it is a part of.
 std::filesystem::path note(const std::filesystem::path& folder, Part part) {
-    return folder / (std::string(word_of(part)) + ".partial.json");
-}
-
-/// The nearest folder that exists already: room is the same there.
-std::filesystem::path existing(std::filesystem::path folder) {
-    std::error_code code;
-    while (!std::filesystem::is_directory(folder, code) && folder.has_relative_path()) {
-        folder = folder.parent_path();
-    }
-    return folder;
+    auto path = partial(folder, part);
+    path += ".json";
+    return path;
 }
 
 void check_room(const std::filesystem::path& staging, std::uint64_t rest,
                 const std::filesystem::path& destination, std::uint64_t size) {
-    struct Need {
-        std::filesystem::path folder;
-        std::uint64_t bytes;
-    };
-    std::vector<Need> needs = {{staging, rest}};
+    std::vector<Need> needs = {{staging, rest, {}}};
     if (!destination.empty()) {
-        const auto folder = existing(destination);
-        if (fs::same_file_system(staging, folder)) {
-            needs[0].bytes += size;
-        } else {
-            needs.push_back({folder, size});
-        }
+        needs.push_back({destination, size, {}});
     }
-    for (const auto& [folder, bytes] : needs) {
-        const auto free = fs::free_bytes(folder);
-        if (free < bytes + kMargin) {
-            throw Error(ErrorKind::failed,
-                        format("{}: {} are free, {} are needed; make room", folder.string(),
-                               human_bytes(free), human_bytes(bytes + kMargin)));
-        }
+    if (const auto reason = why_no_room(needs); !reason.empty()) {
+        throw Error(ErrorKind::failed, reason);
     }
 }
 
@@ -91,6 +72,7 @@ Download::~Download() {
         std::filesystem::remove(partial(folder_, part), ignored);
         std::filesystem::remove(note(folder_, part), ignored);
     }
+    std::filesystem::remove(folder_ / kUnverified, ignored);  // Only when it is empty.
 }
 
 std::optional<Sink::Kept> Download::kept(Part part) const {
@@ -122,6 +104,8 @@ void Download::begin(Part part, const Beginning& beginning) {
                    destination, *beginning.size);
     }
     const auto path = partial(folder_, part);
+    fs::make_folders(path.parent_path());
+    std::filesystem::permissions(path.parent_path(), kPassThrough);
     if (beginning.offset == 0) {
         // In this order: a note that stands beside other bytes than its own would be believed.
         fs::remove_durably(note(folder_, part));

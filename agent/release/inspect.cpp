@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/release/inspect.hpp"
 
+#include <cerrno>
+#include <cstdlib>
+
 #include "agent/release/elf.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/json.hpp"
+#include "lib/fs/files.hpp"
 #include "lib/log/log.hpp"
 #include "lib/yaml/yaml.hpp"
 
@@ -14,7 +18,73 @@ namespace {
 
 constexpr Duration kVersionTimeout{20'000};
 /// k3s unpacks itself for this, onto an SD card on the smallest hosts.
-constexpr Duration kDateTimeout{120'000};
+constexpr Duration kUnpackTimeout{300'000};
+/// k3s 1.20 to 1.36 unpack to some three and a half times their size.
+constexpr std::uint64_t kUnpacksTo = 5;
+constexpr std::string_view kTrial = "trial-";
+/// k3s reads its configuration before anything else: the host's may be readable to root alone, and
+/// names the folder that is unpacked to.
+constexpr auto kNoConfiguration = "K3S_CONFIG_FILE=/dev/null";
+
+std::string why(const fs::Finished& finished) {
+    const auto how = finished.timed_out     ? std::string("does not end")
+                     : finished.signal != 0 ? format("was ended by signal {}", finished.signal)
+                                            : format("ends with status {}", finished.exit_code);
+    return format("{}: {}", how, excerpt(trim(finished.errors), 200));
+}
+
+/// A folder with a name that nobody can guess, and that every user may write to.
+class Scratch {
+  public:
+    explicit Scratch(const std::filesystem::path& folder) {
+        std::string pattern = (folder / (std::string(kTrial) + "XXXXXX")).string();
+        if (::mkdtemp(pattern.data()) == nullptr) {
+            throw Error(ErrorKind::failed,
+                        format("making a folder {}: {}", pattern, errno_text(errno)));
+        }
+        path_ = pattern;
+        std::filesystem::permissions(path_, std::filesystem::perms::all);
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() {
+        std::error_code code;
+        std::filesystem::remove_all(path_, code);
+    }
+    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+    [[nodiscard]] std::uint64_t bytes() const {
+        std::uint64_t sum = 0;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
+            if (entry.is_regular_file() && !entry.is_symlink()) {
+                sum += entry.file_size();
+            }
+        }
+        return sum;
+    }
+
+  private:
+    std::filesystem::path path_;
+};
+
+void check_room(const std::filesystem::path& binary, const std::filesystem::path& folder) {
+    const auto needed = std::filesystem::file_size(binary) * kUnpacksTo;
+    const auto free = fs::free_bytes(folder);
+    if (free < needed) {
+        throw Error(ErrorKind::failed,
+                    format("{}: {} are free, {} are needed to unpack k3s for a trial; make room",
+                           folder.string(), human_bytes(free), human_bytes(needed)));
+    }
+}
+
+std::string build_date_in(const std::string& output, const std::filesystem::path& binary) {
+    try {
+        return string_at(yaml::parse(output, binary.string() + " kubectl version"),
+                         {"clientVersion", "buildDate"});
+    } catch (const Error& error) {
+        log::debug(format("the build date of {} is not known: {}", binary.string(), error.what()));
+        return {};
+    }
+}
 
 }  // namespace
 
@@ -23,15 +93,10 @@ Inspector::Inspector()
 
 plan::Version Inspector::version(const std::filesystem::path& binary, std::stop_token stop) const {
     check_(binary);
-    const auto finished = run_({binary, {"--version"}, kVersionTimeout}, std::move(stop));
+    const auto finished =
+        run_({binary, {"--version"}, kVersionTimeout, {kNoConfiguration}}, std::move(stop));
     if (!finished.succeeded()) {
-        throw Error(
-            ErrorKind::invalid,
-            format("{} --version {}: {}", binary.string(),
-                   finished.timed_out     ? std::string("does not end")
-                   : finished.signal != 0 ? format("was ended by signal {}", finished.signal)
-                                          : format("ends with status {}", finished.exit_code),
-                   excerpt(finished.errors, 200)));
+        throw Error(ErrorKind::invalid, format("{} --version {}", binary.string(), why(finished)));
     }
     const auto version = plan::parse_version_output(finished.output);
     if (!version) {
@@ -41,23 +106,36 @@ plan::Version Inspector::version(const std::filesystem::path& binary, std::stop_
     return *version;
 }
 
-std::string Inspector::build_date(const std::filesystem::path& binary, std::stop_token stop) const {
-    try {
-        check_(binary);
-        const auto finished =
-            run_({binary, {"kubectl", "version", "--client", "-o", "yaml"}, kDateTimeout},
-                 std::move(stop));
-        if (!finished.succeeded()) {
-            return {};
+TriedOut Inspector::try_out(const std::filesystem::path& binary,
+                            const std::filesystem::path& folder, std::stop_token stop) const {
+    check_(binary);
+    check_room(binary, folder);
+    const Scratch scratch(folder);
+    const auto finished = run_({binary,
+                                {"kubectl", "version", "--client", "-o", "yaml"},
+                                kUnpackTimeout,
+                                {kNoConfiguration},
+                                scratch.path()},
+                               std::move(stop));
+    if (!finished.succeeded()) {
+        const bool full = finished.errors.find("no space left on device") != std::string::npos;
+        throw Error(full ? ErrorKind::failed : ErrorKind::invalid,
+                    format("{} can't unpack itself and run: `kubectl version --client` {}",
+                           binary.string(), why(finished)));
+    }
+    return {build_date_in(finished.output, binary), scratch.bytes()};
+}
+
+void Inspector::remove_leftovers(const std::filesystem::path& folder) {
+    std::error_code code;
+    std::vector<std::filesystem::path> found;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+        if (entry.path().filename().string().starts_with(kTrial)) {
+            found.push_back(entry.path());
         }
-        return string_at(yaml::parse(finished.output, binary.string() + " kubectl version"),
-                         {"clientVersion", "buildDate"});
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
-        }
-        log::debug(format("the build date of {} is not known: {}", binary.string(), error.what()));
-        return {};
+    }
+    for (const auto& path : found) {
+        std::filesystem::remove_all(path, code);
     }
 }
 

@@ -3,8 +3,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <string_view>
 
 #include "lib/base/error.hpp"
@@ -86,12 +89,24 @@ bool is_hidden_from_units(const std::filesystem::path& program) {
     return false;
 }
 
+std::vector<std::string> own_environment(const std::filesystem::path& home) {
+    return {"HOME=" + home.string(), "TMPDIR=" + home.string()};
+}
+
 fs::Finished run_in_unit(const Trial& trial, const std::stop_token& stop) {
     systemd::Transient transient;
     transient.prefix = "k3s-upgrade-agent-trial";
     transient.description = "A release of k3s tells k3s-upgrade-agent its version";
     transient.properties = {kProperties.begin(), kProperties.end()};
-    transient.environment = {"HOME=/tmp", "TMPDIR=/tmp", "LC_ALL=C"};
+    const auto home = trial.home.empty() ? std::filesystem::path("/tmp") : trial.home;
+    if (!trial.home.empty()) {
+        transient.properties.push_back("ReadWritePaths=" + home.string());
+    }
+    transient.environment = trial.environment;
+    for (const auto& assignment : own_environment(home)) {
+        transient.environment.push_back(assignment);
+    }
+    transient.environment.emplace_back("LC_ALL=C");
     transient.program = trial.program;
     transient.arguments = trial.arguments;
     transient.timeout = trial.timeout;
@@ -162,13 +177,17 @@ fs::Finished run_in_sandbox(const Trial& trial, std::stop_token stop) {
 }
 
 fs::Finished run_as_nobody(const Trial& trial, std::stop_token stop) {
-    const Scratch scratch;
+    std::optional<Scratch> scratch;
+    if (trial.home.empty()) {
+        scratch.emplace();
+    }
+    const auto& home = scratch ? scratch->path() : trial.home;
     fs::Command command;
     command.program = trial.program;
     command.arguments = trial.arguments;
-    command.environment.push_back("HOME=" + scratch.path().string());
-    command.environment.push_back("TMPDIR=" + scratch.path().string());
-    command.folder = scratch.path();
+    std::ranges::copy(trial.environment, std::back_inserter(command.environment));
+    std::ranges::copy(own_environment(home), std::back_inserter(command.environment));
+    command.folder = home;
     command.timeout = trial.timeout;
     command.most_output = kMostOutput;
     command.unprivileged = true;

@@ -22,6 +22,7 @@ struct Record {
     std::string source;  ///< Source::origin.
     std::string keys;    ///< Signatures::fingerprint.
     std::string sha256;
+    TriedOut tried;
     std::string images_name;
     std::string images_sha256;
 };
@@ -30,6 +31,8 @@ void write_record(const std::filesystem::path& folder, const Record& record) {
     fs::write_file(folder / kRecord, Json{{"source", record.source},
                                           {"keys", record.keys},
                                           {"sha256", record.sha256},
+                                          {"buildDate", record.tried.build_date},
+                                          {"unpacked", record.tried.unpacked},
                                           {"imagesName", record.images_name},
                                           {"imagesSha256", record.images_sha256}}
                                              .dump(2, ' ', false, Json::error_handler_t::replace) +
@@ -44,8 +47,15 @@ std::optional<Record> read_record(const std::filesystem::path& folder) {
             return std::nullopt;
         }
         const auto value = parse_json(*text, path.string());
-        return Record{string_at(value, {"source"}), string_at(value, {"keys"}),
-                      string_at(value, {"sha256"}), string_at(value, {"imagesName"}),
+        const auto* unpacked = find(value, {"unpacked"});
+        if (unpacked == nullptr || !unpacked->is_number_unsigned()) {
+            return std::nullopt;  // Of an agent that tried nothing out.
+        }
+        return Record{string_at(value, {"source"}),
+                      string_at(value, {"keys"}),
+                      string_at(value, {"sha256"}),
+                      {string_at(value, {"buildDate"}), unpacked->get<std::uint64_t>()},
+                      string_at(value, {"imagesName"}),
                       string_at(value, {"imagesSha256"})};
     } catch (const Error& error) {
         log::info(format("fetching again what can't be told to be verified: {}", error.what()));
@@ -124,6 +134,7 @@ Staged Staging::stage(const Wanted& wanted, const Destinations& destinations,
                       const Progress& progress, std::stop_token stop) {
     make_passable(folder_);
     make_passable(folder_ / wanted.version.text());
+    Inspector::remove_leftovers(folder_ / wanted.version.text());
     if (auto staged = here(wanted, stop)) {
         return *staged;
     }
@@ -158,7 +169,7 @@ std::optional<Staged> Staging::here(const Wanted& wanted, const std::stop_token&
     if (source == nullptr || !is(folder / kBinary, record->sha256)) {
         return std::nullopt;
     }
-    Staged staged{folder / kBinary, record->sha256};
+    Staged staged{folder / kBinary, record->sha256, record->tried};
     if (!record->images_name.empty()) {
         if (!is(folder / kImages, record->images_sha256)) {
             return std::nullopt;
@@ -218,8 +229,10 @@ Staged Staging::fetch(Source& source, const Wanted& wanted, const Destinations& 
                     format("{}: the binary for {} says it is {}; nothing was installed",
                            source.name(), wanted.version.text(), reported.text()));
     }
-    Record record{source.origin(wanted), signatures_.fingerprint(), binary.sha256, {}, {}};
-    Staged staged{folder / kBinary, binary.sha256};
+    const auto tried =
+        with_context(source.name(), [&] { return inspector_.try_out(binary.path, folder, stop); });
+    Record record{source.origin(wanted), signatures_.fingerprint(), binary.sha256, tried, {}, {}};
+    Staged staged{folder / kBinary, binary.sha256, tried};
     fs::rename_durably(binary.path, staged.path);
     if (images) {
         staged.images = {folder / kImages, images->name, images->sha256};
@@ -232,6 +245,28 @@ Staged Staging::fetch(Source& source, const Wanted& wanted, const Destinations& 
                      human_bytes(binary.size), source.name()),
               {{"version", wanted.version.text()}, {"sha256", binary.sha256}});
     return staged;
+}
+
+std::string Staging::build_date_of(const std::filesystem::path& binary,
+                                   const std::stop_token& stop) {
+    const auto changed = std::filesystem::last_write_time(binary).time_since_epoch().count();
+    const auto file =
+        format("{} {} {}", binary.string(), std::filesystem::file_size(binary), changed);
+    if (file == dated_) {
+        return date_;
+    }
+    make_passable(folder_);
+    try {
+        date_ = inspector_.try_out(binary, folder_, stop).build_date;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::invalid) {
+            throw;
+        }
+        log::warning(format("when the installed k3s was built is not known: {}", error.what()));
+        date_.clear();
+    }
+    dated_ = file;
+    return date_;
 }
 
 bool Staging::has(const plan::Version& version) const {

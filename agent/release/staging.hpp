@@ -28,6 +28,7 @@ struct StagedImages {
 struct Staged {
     std::filesystem::path path;
     std::string sha256;
+    TriedOut tried{};
     std::optional<StagedImages> images{};
 };
 
@@ -58,8 +59,10 @@ class Staging {
     /// Removes everything but the release of `keep`.
     void clean(const std::optional<plan::Version>& keep = {}) const;
 
-    /// What it asks staged binaries with.
-    [[nodiscard]] const Inspector& inspector() const { return inspector_; }
+    /// When the installed k3s at `binary` was built, as it says itself in a trial
+    /// (Inspector::try_out); empty when it does not. It is tried once, until the file changes.
+    /// Throws Error{failed}, Error{stopped}.
+    std::string build_date_of(const std::filesystem::path& binary, const std::stop_token& stop);
 
   private:
     template <typename Result>
@@ -73,6 +76,8 @@ class Staging {
     std::vector<std::unique_ptr<Source>> sources_;
     const Signatures& signatures_;
     Inspector inspector_;
+    std::string dated_;  ///< Which file `date_` is of.
+    std::string date_;
 };
 
 }  // namespace kua::release

@@ -18,6 +18,7 @@ namespace {
 constexpr Duration kLongSleep{3'600'000};
 constexpr Duration kVersionAgain{45'000};
 constexpr int kPercentALine = 10;
+constexpr std::size_t kMostOfMessage = 200;
 constexpr std::chrono::minutes kAfterLifted{15};
 /// A free slot is not kept waiting for checks that were passed a moment ago. What changes within a
 /// minute is found by the drain, or by nobody.
@@ -40,6 +41,17 @@ std::map<std::string, std::string> labels_for(const Candidate& candidate) {
 }
 
 }  // namespace
+
+template <typename Act>
+auto NodeLoop::or_give_back(const Candidate& candidate, const std::stop_token& stop,
+                            const Act& act) {
+    try {
+        return act();
+    } catch (const Error&) {
+        tools_.slots.give_back(candidate.plan.name, stop);
+        throw;
+    }
+}
 
 std::optional<Standing> NodeLoop::outside_window(const Candidate& candidate) const {
     const auto& window = candidate.plan.window;
@@ -96,6 +108,33 @@ bool NodeLoop::is_staged(const Candidate& candidate) const {
            std::filesystem::exists(staged_->second.path);
 }
 
+Site NodeLoop::look(const std::stop_token& stop) {
+    Site site;
+    site.node = node::OwnNode(tools_.api, settings_.node).read(stop);
+    site.k3s = finder_.find();
+    finder_.remember(site.k3s);
+    tools_.report.update([&](node::Status& status) { status.unit = site.k3s.unit; });
+    if (settings_.found) {
+        settings_.found(site.k3s);
+    }
+    return site;
+}
+
+std::optional<Standing> NodeLoop::wait_until_ready(const Candidate& candidate, const Site& site,
+                                                   const std::stop_token& stop) {
+    const auto readiness = kube::readiness(site.node);
+    // What this agent has broken, the next version may mend.
+    if (readiness.ready || failed_here_) {
+        return std::nullopt;
+    }
+    return wait_patiently(
+        candidate,
+        format("the node is not Ready{}{}{}",
+               readiness.since.empty() ? "" : " since " + readiness.since,
+               readiness.message.empty() ? "" : ": ", excerpt(readiness.message, kMostOfMessage)),
+        "for the node to be Ready", stop);
+}
+
 std::optional<Standing> NodeLoop::go_at_once(const Candidate& candidate,
                                              const std::stop_token& stop) {
     const auto ready = ready_.find(candidate.key());
@@ -106,8 +145,7 @@ std::optional<Standing> NodeLoop::go_at_once(const Candidate& candidate,
     if (!good) {
         return std::nullopt;
     }
-    const auto site = ready->second.site;
-    return go(candidate, site, stop);
+    return go(candidate, stop);
 }
 
 Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, const Plans& plans,
@@ -118,36 +156,41 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
     }
     // Decided on what is true now, not on what the watches had heard: after a restart of k3s they
     // may be behind.
-    const node::OwnNode own_node(tools_.api, settings_.node);
-    Site site;
-    site.node = own_node.read(stop);
+    auto site = look(stop);
     if (plan::applied(candidate.plan, kube::labels_of(site.node), candidate.hash)) {
         return {false, "Waiting", "for the node's label to be seen"};
     }
-    site.unit = node::find_k3s(tools_.units, settings_.unit, settings_.binary);
-    tools_.report.update([&](node::Status& status) { status.unit = site.unit.name; });
-    const auto from = plan::parse_version(kube::kubelet_version(site.node));
-    if (!from) {
-        return {false, "Waiting",
-                format("the kubelet reports version \"{}\"", kube::kubelet_version(site.node)),
-                kVersionAgain};
+    const auto reported = kube::kubelet_version(site.node);
+    if (reported.empty()) {
+        return {false, "Waiting", "for the kubelet to report its version", kVersionAgain};
     }
+    const auto from = plan::parse_version(reported);
+    if (!from) {
+        throw Error(ErrorKind::invalid,
+                    format("the kubelet reports \"{}\", which is no version of k3s's: nothing can "
+                           "be compared with it",
+                           excerpt(reported, kMostOfMessage)));
+    }
+    k3s::check_against_node(site.k3s, site.node);
     site.from = *from;
     const auto closed = outside_window(candidate);
     if (closed && *from == candidate.version) {
         return *closed;  // There may be nothing to fetch, and what there is to do has to wait.
     }
-    if (*from == candidate.version && same_release(candidate, site.unit, stop)) {
+    if (*from == candidate.version && same_release(candidate, site.k3s, stop)) {
         if (!kube::readiness(site.node).ready) {
             // Where an upgrade was stopped rather than rolled back, the label would say it is well.
             return {false, "Waiting", "for the node, which runs the version already, to be Ready",
                     kVersionAgain};
         }
         const auto labels = labels_for(candidate);
-        own_node.label({labels.begin(), labels.end()}, stop);
+        node::OwnNode(tools_.api, settings_.node).label({labels.begin(), labels.end()}, stop);
         log::info(format("{} is what the node runs already; labelled", candidate.version.text()),
                   {{"plan", candidate.plan.name}, {"version", candidate.version.text()}});
         return {false, "Waiting", "for the node's label to be seen"};
+    }
+    if (auto standing = wait_until_ready(candidate, site, stop)) {
+        return *standing;
     }
     if (auto standing = checks_.before_fetch(candidate, plans, site, stop)) {
         return *standing;
@@ -156,8 +199,8 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
         if (auto standing = wait_to_fetch(candidate)) {
             return *standing;
         }
-        Checks::of_release(candidate, site, stage(candidate, site.unit, nullptr, stop),
-                           staging_.inspector(), settings_.images, stop);
+        Checks::of_release(candidate, site, stage(candidate, site.k3s, nullptr, stop), staging_,
+                           stop);
     }
     // Fetching takes minutes: the window may have closed meanwhile, or was not open yet.
     if (auto standing = outside_window(candidate)) {
@@ -167,7 +210,7 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
         return *standing;
     }
     if (settings_.backup) {
-        site.datastore = Checks::to_copy(candidate, site, settings_.data_dir, copies());
+        site.datastore = Checks::to_copy(candidate, site, copies());
     }
     auto request = checks_.request(candidate, site, stop);
     ready_.insert_or_assign(candidate.key(),
@@ -175,7 +218,7 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
     if (auto standing = wait_for_slot(candidate, lock, stop)) {
         return *standing;
     }
-    return go(candidate, site, stop);
+    return go(candidate, stop);
 }
 
 std::optional<Standing> NodeLoop::wait_to_fetch(const Candidate& candidate) {
@@ -202,14 +245,14 @@ std::filesystem::path NodeLoop::copies() const {
     return tools_.journal.path().parent_path() / "datastore";
 }
 
-release::Destinations NodeLoop::destinations(const node::K3sUnit& unit) const {
-    return {unit.binary.parent_path(), settings_.images};
+release::Destinations NodeLoop::destinations(const k3s::Installation& k3s) {
+    return {k3s.binary.parent_path(), k3s.images()};
 }
 
-bool NodeLoop::same_release(const Candidate& candidate, const node::K3sUnit& unit,
+bool NodeLoop::same_release(const Candidate& candidate, const k3s::Installation& k3s,
                             const std::stop_token& stop) {
     try {
-        return staging_.is_release(wanted_of(candidate), unit.binary, destinations(unit), stop);
+        return staging_.is_release(wanted_of(candidate), k3s.binary, destinations(k3s), stop);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::stopped) {
             throw;
@@ -223,7 +266,7 @@ bool NodeLoop::same_release(const Candidate& candidate, const node::K3sUnit& uni
     }
 }
 
-const release::Staged& NodeLoop::stage(const Candidate& candidate, const node::K3sUnit& unit,
+const release::Staged& NodeLoop::stage(const Candidate& candidate, const k3s::Installation& k3s,
                                        const Holding* holding, const std::stop_token& stop) {
     if (is_staged(candidate)) {
         return staged_->second;
@@ -248,7 +291,7 @@ const release::Staged& NodeLoop::stage(const Candidate& candidate, const node::K
     staged_.reset();
     int last = 0;
     auto staged = staging_.stage(
-        wanted_of(candidate), destinations(unit),
+        wanted_of(candidate), destinations(k3s),
         [&](std::uint64_t done, std::optional<std::uint64_t> total) {
             if (holding != nullptr) {
                 holding->slot.ensure_held();
@@ -279,7 +322,23 @@ const release::Staged& NodeLoop::stage(const Candidate& candidate, const node::K
     return staged_->second;
 }
 
-Standing NodeLoop::go(const Candidate& candidate, const Site& site, const std::stop_token& stop) {
+std::optional<std::string> NodeLoop::changed_since(const Candidate& candidate, const Site& checked,
+                                                   const Site& now) const {
+    if (plan::applied(candidate.plan, kube::labels_of(now.node), candidate.hash)) {
+        return "somebody has labelled the node";
+    }
+    if (kube::kubelet_version(now.node) != checked.from.text() ||
+        now.k3s.version != checked.k3s.version || now.k3s.binary != checked.k3s.binary ||
+        now.k3s.unit != checked.k3s.unit || now.k3s.data_dir != checked.k3s.data_dir) {
+        return "the node's k3s is another";
+    }
+    if (!kube::readiness(now.node).ready && !failed_here_) {
+        return "the node is not Ready any more";
+    }
+    return std::nullopt;
+}
+
+Standing NodeLoop::go(const Candidate& candidate, const std::stop_token& stop) {
     const auto& plan = candidate.plan;
     if (auto standing = outside_window(candidate)) {
         return *standing;
@@ -289,8 +348,18 @@ Standing NodeLoop::go(const Candidate& candidate, const Site& site, const std::s
     if (!choice.take) {
         return waiting_for_slot(choice);
     }
+    const auto checked = std::move(ready_.at(candidate.key()).site);
     ready_.erase(candidate.key());
     turns_.none_free(plan.name);
+    // What was checked may be long ago; what is acted on is what is there now.
+    auto site = or_give_back(candidate, stop, [&] { return look(stop); });
+    if (const auto reason = changed_since(candidate, checked, site)) {
+        tools_.slots.give_back(plan.name, stop);
+        log::info(format("gave the slot back, to look again: {}", *reason), {{"plan", plan.name}});
+        return {true, {}, {}};
+    }
+    site.from = checked.from;
+    site.datastore = checked.datastore;
     log::info(format("took a slot for {}", candidate.version.text()),
               {{"plan", plan.name}, {"version", candidate.version.text()}});
     auto since = choice.decided;
@@ -327,6 +396,7 @@ Standing NodeLoop::go(const Candidate& candidate, const Site& site, const std::s
     if (outcome.ending == Ending::undone && !unwanted(candidate)) {
         throw Error(ErrorKind::failed, outcome.reason);
     }
+    failed_here_ = outcome.ending == Ending::failed;
     if (outcome.ending == Ending::succeeded) {
         staged_.reset();
         staging_.clean();
@@ -347,23 +417,20 @@ Limits NodeLoop::limits_of(const Candidate& candidate) const {
 
 Monotonic NodeLoop::fetch_with_slot(const Candidate& candidate, const Site& site, Monotonic since,
                                     const std::stop_token& stop) {
-    try {
+    return or_give_back(candidate, stop, [&] {
         lock::HeldSlot slot(tools_.slots, tools_.clock, candidate.plan.name, candidate.hash,
                             candidate.version.text(), since);
         const Holding holding{slot, since + limits_of(candidate).deadline};
-        Checks::of_release(candidate, site, stage(candidate, site.unit, &holding, stop),
-                           staging_.inspector(), settings_.images, stop);
+        Checks::of_release(candidate, site, stage(candidate, site.k3s, &holding, stop), staging_,
+                           stop);
         return slot.since();
-    } catch (const Error&) {
-        tools_.slots.give_back(candidate.plan.name, stop);
-        throw;
-    }
+    });
 }
 
 node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
                                  const release::Staged& staged) const {
     const auto& plan = candidate.plan;
-    const auto places = release::places(site.unit.binary);
+    const auto places = release::places(site.k3s.binary);
     node::Record record;
     record.plan = plan.name;
     record.plan_uid = plan.uid;
@@ -371,9 +438,10 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.version = candidate.version.text();
     record.from_version = site.from.text();
     record.cordon = plan.cordon || plan.drain;
-    record.role = site.unit.is_server ? "server" : "agent";
-    record.unit = site.unit.name;
-    record.server = site.unit.is_server;
+    record.role = site.k3s.role();
+    record.unit = site.k3s.unit;
+    record.server = site.k3s.is_server;
+    record.etcd_member = kube::is_etcd_member(site.node);
     record.binary = places.binary;
     record.next = places.next;
     record.previous = places.previous;
@@ -383,14 +451,14 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
         record.staged_images = staged.images->path;
         record.images_sha256 = staged.images->sha256;
         record.images =
-            release::images_path(settings_.images, staged.images->name, candidate.version);
+            release::images_path(site.k3s.images(), staged.images->name, candidate.version);
         record.images_were_there = release::has_images(record.images, record.images_sha256);
     }
     record.labels = labels_for(candidate);
     record.delay = plan.post_complete_delay;
     record.datastore = node::name_of(site.datastore);
     if (site.datastore != node::Datastore::elsewhere) {
-        record.data_dir = settings_.data_dir;
+        record.data_dir = site.k3s.data_dir;
         record.copies = copies();
     }
     return record;

@@ -6,6 +6,7 @@
 #include "agent/node/drain.hpp"
 #include "agent/release/images.hpp"
 #include "agent/release/install.hpp"
+#include "agent/release/room.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 
@@ -18,12 +19,12 @@ namespace {
 constexpr Duration kServersAgain{45'000};
 constexpr std::chrono::minutes kAnswerHolds{10};
 constexpr auto kControlPlane = "node-role.kubernetes.io/control-plane=true";
-constexpr auto kEtcd = "node-role.kubernetes.io/etcd";
+constexpr auto kEtcd = "node-role.kubernetes.io/etcd=true";
 
-bool is_etcd_member(const Json& node) {
-    const auto labels = kube::labels_of(node);
-    const auto etcd = labels.find(kEtcd);
-    return etcd != labels.end() && etcd->second == "true";
+/// Whether it is mounted where the kubelet looks (Kubernetes, "About cgroup v2").
+bool has_cgroup_v2() {
+    std::error_code code;
+    return std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers", code);
 }
 
 }  // namespace
@@ -39,10 +40,17 @@ std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const P
     if (auto standing = wait_for_servers(candidate, plans, stop)) {
         return standing;
     }
-    const auto control_plane =
-        site.unit.is_server ? std::vector<plan::ServerVersion>() : servers(candidate.key(), stop);
-    if (const auto reason = plan::refusal(
-            plan, {site.from, candidate.version, site.unit.is_server, control_plane})) {
+    plan::Move move{site.from, candidate.version, site.k3s.is_server};
+    if (!move.is_server) {
+        move.servers = servers(candidate.key(), stop);
+        if (!plan::any_known(move.servers)) {
+            return Standing{false, "Waiting", "until the version of any server is known",
+                            kServersAgain};
+        }
+    }
+    move.embedded_etcd = kube::is_etcd_member(site.node);
+    move.cgroup_v1 = site.k3s.fails_on_cgroup_v1 && !has_cgroup_v2();
+    if (const auto reason = plan::refusal(plan, move)) {
         throw Error(ErrorKind::invalid, *reason);
     }
     if (tools_.hooks != nullptr) {
@@ -70,37 +78,41 @@ std::string Checks::held_by_budgets(const Candidate& candidate, const std::stop_
 }
 
 void Checks::of_release(const Candidate& candidate, const Site& site, const release::Staged& staged,
-                        const release::Inspector& inspector,
-                        const std::filesystem::path& images_folder, const std::stop_token& stop) {
-    if (site.from == candidate.version) {
-        const auto reason = plan::older_build(inspector.build_date(site.unit.binary, stop),
-                                              inspector.build_date(staged.path, stop));
-        if (reason) {
-            throw Error(ErrorKind::invalid, *reason);
-        }
+                        release::Staging& staging, const std::stop_token& stop) {
+    const auto& k3s = site.k3s;
+    if (const auto reason = plan::older_build(
+            candidate.plan, staging.build_date_of(k3s.binary, stop), staged.tried.build_date)) {
+        throw Error(ErrorKind::invalid, *reason);
     }
+    const auto places = release::places(k3s.binary);
     const auto size = std::filesystem::file_size(staged.path);
-    if (const auto reason = release::why_not(release::places(site.unit.binary), size);
-        !reason.empty()) {
+    std::vector<release::Need> needs = {
+        {places.binary.parent_path(), size, "the new k3s"},
+        // k3s never removes what older versions have unpacked: containers run from it.
+        {k3s.data_dir / "data", staged.tried.unpacked, "what it unpacks"}};
+    if (const auto reason = release::why_not(places, size); !reason.empty()) {
         throw Error(ErrorKind::invalid, reason);
     }
     if (staged.images) {
         const auto images = std::filesystem::file_size(staged.images->path);
-        if (const auto reason = release::why_not_images(images_folder, images); !reason.empty()) {
+        if (const auto reason = release::why_not_images(k3s.images(), images); !reason.empty()) {
             throw Error(ErrorKind::invalid, reason);
         }
+        needs.push_back({k3s.images(), images, "its images"});
+    }
+    if (const auto reason = release::why_no_room(needs); !reason.empty()) {
+        throw Error(ErrorKind::invalid, reason);
     }
 }
 
 node::Datastore Checks::to_copy(const Candidate& candidate, const Site& site,
-                                const std::filesystem::path& data_dir,
                                 const std::filesystem::path& copies) {
-    if (!site.unit.is_server || site.from == candidate.version) {
+    if (!site.k3s.is_server || site.from == candidate.version) {
         return node::Datastore::elsewhere;
     }
-    const auto datastore = node::find_datastore(data_dir, is_etcd_member(site.node));
+    const auto datastore = node::find_datastore(site.k3s.data_dir, kube::is_etcd_member(site.node));
     if (datastore == node::Datastore::sqlite) {
-        if (const auto reason = node::why_not_copied(data_dir, copies)) {
+        if (const auto reason = node::why_not_copied(site.k3s.data_dir, copies)) {
             throw Error(ErrorKind::invalid, *reason);
         }
     }
@@ -115,11 +127,11 @@ lock::Request Checks::request(const Candidate& candidate, Site& site,
     request.hash = candidate.hash;
     request.concurrency = candidate.plan.concurrency;
     request.exclusive = candidate.plan.exclusive;
-    request.server = site.unit.is_server || kube::is_control_plane(site.node);
-    request.etcd = is_etcd_member(site.node);
+    request.server = site.k3s.is_server || kube::is_control_plane(site.node);
+    request.etcd = kube::is_etcd_member(site.node);
     request.rank = lock::rank_of(kube::uid_of(site.node), candidate.plan.uid, candidate.hash);
     if (request.etcd) {
-        const auto list = list_nodes(format("{}=true", kEtcd), stop);
+        const auto list = list_nodes(kEtcd, stop);
         if (const auto* items = find(list, {"items"})) {
             for (const auto& node : *items) {
                 request.etcd_members.insert(kube::name_of(node));
@@ -174,6 +186,12 @@ const std::vector<plan::ServerVersion>& Checks::servers(const std::string& occas
         for (const auto& node : *items) {
             servers_.push_back({kube::name_of(node), kube::kubelet_version(node)});
         }
+    }
+    if (servers_.empty()) {
+        kube::Call version;
+        version.path = "/version";
+        servers_.push_back(
+            {"the API server", string_at(tools_.api.must(version, stop), {"gitVersion"})});
     }
     servers_occasion_ = occasion;
     servers_listed_ = now;

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "agent/k3s/installation.hpp"
 #include "agent/lock/lease.hpp"
 #include "agent/node/datastore.hpp"
-#include "agent/node/restart.hpp"
 #include "agent/plan/rules.hpp"
 #include "agent/release/staging.hpp"
 #include "agent/upgrade/candidates.hpp"
@@ -27,8 +27,8 @@ using AskChannel = std::function<plan::Version(const plan::Plan&, std::stop_toke
 /// The node as it is, where a Plan would be applied.
 struct Site {
     Json node;
-    node::K3sUnit unit;
-    plan::Version from;  ///< What the kubelet reports.
+    k3s::Installation k3s;
+    plan::Version from;  ///< What the kubelet reports, and the program.
     /// What is copied before k3s is restarted; `elsewhere`: nothing.
     node::Datastore datastore = node::Datastore::elsewhere;
 };
@@ -50,15 +50,15 @@ class Checks {
     /// Nothing is evicted.
     std::string held_by_budgets(const Candidate& candidate, const std::stop_token& stop) const;
 
-    /// What needs it: a build older than the installed one, room on the disk.
+    /// What needs it: a build older than the installed one, room on the disk for all that the
+    /// upgrade and the new k3s write.
     static void of_release(const Candidate& candidate, const Site& site,
-                           const release::Staged& staged, const release::Inspector& inspector,
-                           const std::filesystem::path& images_folder, const std::stop_token& stop);
+                           const release::Staged& staged, release::Staging& staging,
+                           const std::stop_token& stop);
 
-    /// Which data store this host has to copy for an upgrade to another version, where k3s keeps it
-    /// in `data_dir`. Throws Error{invalid} when there is no room for it in `copies`.
+    /// Which data store this host has to copy for an upgrade to another version. Throws
+    /// Error{invalid} when there is no room for it in `copies`.
     static node::Datastore to_copy(const Candidate& candidate, const Site& site,
-                                   const std::filesystem::path& data_dir,
                                    const std::filesystem::path& copies);
 
     /// What the lock is asked for. On an etcd member the others are listed: where one of them runs
@@ -69,8 +69,9 @@ class Checks {
   private:
     std::optional<Standing> wait_for_servers(const Candidate& candidate, const Plans& plans,
                                              const std::stop_token& stop);
-    /// The control-plane nodes' versions, listed anew only when `occasion` is another than last
-    /// time or some time has passed: waiting must not turn into polling.
+    /// The control-plane nodes' versions, or the API server's own where none of them can be seen
+    /// (servers without a kubelet, labels that were lost); listed anew only when `occasion` is
+    /// another than last time or some time has passed: waiting must not turn into polling.
     const std::vector<plan::ServerVersion>& servers(const std::string& occasion,
                                                     const std::stop_token& stop);
     void ask_channel(const Candidate& candidate, const std::stop_token& stop);

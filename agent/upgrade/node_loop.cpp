@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "agent/node/cordon.hpp"
+#include "agent/node/restart.hpp"
 #include "agent/release/install.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
@@ -17,7 +18,7 @@ constexpr Duration kLongSleep{3'600'000};
 constexpr Duration kBetweenTurns{100};
 constexpr Duration kSoon{1'000};
 constexpr Duration kLongestTransient{300'000};
-constexpr Duration kBudgetsAgain{15'000};
+constexpr Duration kHeldAgain{15'000};
 
 Duration until(Monotonic time, Clock& clock) {
     return std::max(Duration::zero(), std::chrono::ceil<Duration>(time - clock.monotonic()));
@@ -26,6 +27,9 @@ Duration until(Monotonic time, Clock& clock) {
 /// While the API server is away, or grants this node nothing, each watch has its own words for it:
 /// one line in the log is enough.
 std::string topic_of(const std::string& problem) {
+    if (problem.find("refuses this yet") != std::string::npos) {
+        return "the API server is away";
+    }
     for (const auto* cause : {"is forbidden", "no CRD"}) {
         if (problem.find(cause) != std::string::npos) {
             return cause;
@@ -36,10 +40,11 @@ std::string topic_of(const std::string& problem) {
 
 }  // namespace
 
-NodeLoop::NodeLoop(Tools tools, NodeSettings settings, release::Staging& staging,
-                   const lock::View& view, Wakeup& changed)
+NodeLoop::NodeLoop(Tools tools, NodeSettings settings, k3s::Finder& finder,
+                   release::Staging& staging, const lock::View& view, Wakeup& changed)
     : tools_(tools),
       settings_(std::move(settings)),
+      finder_(finder),
       staging_(staging),
       view_(view),
       changed_(changed),
@@ -78,7 +83,7 @@ void NodeLoop::recover(const std::stop_token& stop) {
         if (record) {
             Upgrade upgrade(tools_, settings_.limits, settings_.node, std::move(*record),
                             std::nullopt, std::nullopt);
-            upgrade.resume(stop);
+            failed_here_ = upgrade.resume(stop).ending == Ending::failed;
         }
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::invalid) {
@@ -96,12 +101,17 @@ void NodeLoop::recover_blindly(const Error& error, const std::stop_token& stop) 
                "the Plans are looked at anew",
                error.what(), aside.string()));
     try {
+        // Only what ran here is started: a host may have units of k3s's that never did.
+        const auto k3s = finder_.remembered();
+        if (!k3s) {
+            throw Error(ErrorKind::failed,
+                        "which k3s ran on this host is not known; start its service if it is down");
+        }
         // Every swap is one rename: what lies in k3s's place is whole, the old one or the new one.
-        const auto unit = node::find_k3s(tools_.units, settings_.unit, settings_.binary);
-        release::discard_next(release::places(unit.binary));
-        const auto state = tools_.units.state(unit.name);
+        release::discard_next(release::places(k3s->binary));
+        const auto state = tools_.units.state(k3s->unit);
         if (state && (state->active_state == "inactive" || state->active_state == "failed")) {
-            node::restart_unit(tools_.units, tools_.clock, unit.name, settings_.limits.restart,
+            node::restart_unit(tools_.units, tools_.clock, k3s->unit, settings_.limits.restart,
                                stop);
         }
     } catch (const Error& trouble) {
@@ -166,6 +176,10 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     if (try_again_.exchange(false)) {
         retries_.clear();
     }
+    failed_here_ =
+        failed_here_ || std::ranges::any_of(lock.slots, [this](const auto& entry) {
+            return entry.second.node == settings_.node && entry.second.phase == lock::kFailed;
+        });
     const auto plans = read_plans(view_.plans.snapshot());
     const auto labels = kube::labels_of(*node);
     const auto wanted = candidates(plans, labels);
@@ -333,27 +347,32 @@ Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
 
 std::optional<Standing> NodeLoop::wait_for_budgets(const Candidate& candidate,
                                                    const std::stop_token& stop) {
-    auto text = checks_.held_by_budgets(candidate, stop);
+    const auto text = checks_.held_by_budgets(candidate, stop);
     if (text.empty()) {
         held_.erase(candidate.key());
         return std::nullopt;
     }
+    return wait_patiently(candidate, "the drain would be held up: " + text,
+                          "for a PodDisruptionBudget", stop);
+}
+
+Standing NodeLoop::wait_patiently(const Candidate& candidate, std::string text,
+                                  const std::string& topic, const std::stop_token& stop) {
     const auto now = tools_.clock.monotonic();
     auto& held = held_[candidate.key()];
     if (held.text != text) {
         held = {std::move(text), now};
     }
-    const auto reason = "the drain would be held up: " + held.text;
-    const auto patience_ends = held.since + settings_.drain_patience;
+    const auto patience_ends = held.since + settings_.patience;
     if (now >= patience_ends) {
-        return blocked(candidate, Error(ErrorKind::failed, reason), stop, kBudgetsAgain);
+        return blocked(candidate, Error(ErrorKind::failed, held.text), stop, kHeldAgain);
     }
     auto& retry = retries_[candidate.key()];
-    const auto pause = std::min(kBudgetsAgain, until(patience_ends, tools_.clock));
+    const auto pause = std::min(kHeldAgain, until(patience_ends, tools_.clock));
     retry.next = now + pause;
     retry.phase = "Waiting";
-    retry.reason = reason;
-    return Standing{false, retry.phase, reason, pause, "for a PodDisruptionBudget"};
+    retry.reason = held.text;
+    return Standing{false, retry.phase, retry.reason, pause, topic};
 }
 
 void NodeLoop::say(const Standing& standing, const Candidate* candidate) {

@@ -5,15 +5,16 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "agent/k3s/installation.hpp"
 #include "agent/lock/turns.hpp"
 #include "agent/lock/view.hpp"
-#include "agent/node/restart.hpp"
 #include "agent/plan/plan.hpp"
 #include "agent/release/staging.hpp"
 #include "agent/upgrade/candidates.hpp"
@@ -39,25 +40,25 @@ enum class Lifted {
 
 struct NodeSettings {
     std::string node;
-    std::string unit;              ///< Empty: found.
-    std::filesystem::path binary;  ///< Empty: the unit's.
     Limits limits;
-    AskChannel ask_channel{};        ///< Empty: a channel's answer is taken from the Plan's status.
-    std::filesystem::path images{};  ///< k3s's folder for airgap images.
+    AskChannel ask_channel{};  ///< Empty: a channel's answer is taken from the Plan's status.
     Prefetch prefetch = Prefetch::in_window;
     Duration jitter{0};  ///< A fetch begins at a random moment within this.
     Lifted lifted = Lifted::stop;
-    /// A drain that PodDisruptionBudgets hold is reported when nothing has changed for so long.
-    Duration drain_patience{60'000};
-    std::filesystem::path data_dir{};  ///< k3s's.
-    bool backup = true;                ///< A server's data store is copied before it is upgraded.
+    /// What holds the node up (PodDisruptionBudgets, that it is not Ready) is reported when nothing
+    /// has changed for so long.
+    Duration patience{60'000};
+    bool backup = true;  ///< A server's data store is copied before it is upgraded.
+    /// Called with what was found of k3s, each time before it is acted on. Throws Error to stop
+    /// that.
+    std::function<void(const k3s::Installation&)> found{};
 };
 
 /// Runs in one thread. Plans are gone through by name; one at a time is worked on.
 class NodeLoop {
   public:
-    NodeLoop(Tools tools, NodeSettings settings, release::Staging& staging, const lock::View& view,
-             Wakeup& changed);
+    NodeLoop(Tools tools, NodeSettings settings, k3s::Finder& finder, release::Staging& staging,
+             const lock::View& view, Wakeup& changed);
 
     /// First repairs what the journal tells of, then decides at every change, until `stop`.
     void run(const std::stop_token& stop);
@@ -103,11 +104,11 @@ class NodeLoop {
     std::optional<Standing> outside_window(const Candidate& candidate) const;
     std::optional<Standing> wait_for_slot(const Candidate& candidate, const lock::Lock& lock,
                                           const std::stop_token& stop);
-    bool same_release(const Candidate& candidate, const node::K3sUnit& unit,
+    bool same_release(const Candidate& candidate, const k3s::Installation& k3s,
                       const std::stop_token& stop);
     /// The folder of SQLite's copies.
     [[nodiscard]] std::filesystem::path copies() const;
-    [[nodiscard]] release::Destinations destinations(const node::K3sUnit& unit) const;
+    static release::Destinations destinations(const k3s::Installation& k3s);
     /// Verified in this process already.
     [[nodiscard]] bool is_staged(const Candidate& candidate) const;
     /// What download.jitter says, once for each Candidate::key.
@@ -118,11 +119,20 @@ class NodeLoop {
         Monotonic give_up;
     };
     /// `holding` is null without a slot.
-    const release::Staged& stage(const Candidate& candidate, const node::K3sUnit& unit,
+    const release::Staged& stage(const Candidate& candidate, const k3s::Installation& k3s,
                                  const Holding* holding, const std::stop_token& stop);
     [[nodiscard]] Limits limits_of(const Candidate& candidate) const;
-    Standing go(const Candidate& candidate, const Site& site, const std::stop_token& stop);
-    /// Gives the slot back when it throws; returns since when its lease runs.
+    Standing go(const Candidate& candidate, const std::stop_token& stop);
+    /// The node and its k3s as they are now; `from` is not read yet.
+    Site look(const std::stop_token& stop);
+    /// Why the node is not what was checked before the slot was taken; absent when it is.
+    [[nodiscard]] std::optional<std::string> changed_since(const Candidate& candidate,
+                                                           const Site& checked,
+                                                           const Site& now) const;
+    /// What `act` returns; the slot is given back when it throws.
+    template <typename Act>
+    auto or_give_back(const Candidate& candidate, const std::stop_token& stop, const Act& act);
+    /// Returns since when the slot's lease runs.
     Monotonic fetch_with_slot(const Candidate& candidate, const Site& site, Monotonic since,
                               const std::stop_token& stop);
     [[nodiscard]] node::Record record_of(const Candidate& candidate, const Site& site,
@@ -133,10 +143,17 @@ class NodeLoop {
     /// While PodDisruptionBudgets would hold the drain: nothing is touched, no slot taken.
     std::optional<Standing> wait_for_budgets(const Candidate& candidate,
                                              const std::stop_token& stop);
+    /// A node that is not Ready takes no slot.
+    std::optional<Standing> wait_until_ready(const Candidate& candidate, const Site& site,
+                                             const std::stop_token& stop);
+    /// Waits for what may pass by itself; what has not within NodeSettings::patience is reported.
+    Standing wait_patiently(const Candidate& candidate, std::string text, const std::string& topic,
+                            const std::stop_token& stop);
     void say(const Standing& standing, const Candidate* candidate);
 
     Tools tools_;
     NodeSettings settings_;
+    k3s::Finder& finder_;
     release::Staging& staging_;
     const lock::View& view_;
     Wakeup& changed_;
@@ -152,12 +169,14 @@ class NodeLoop {
     };
     std::map<std::string, Ready> ready_;             ///< By Candidate::key.
     std::map<std::string, Monotonic> fetch_begins_;  ///< By Candidate::key.
-    /// What holds a drain, and since when it is just that.
+    /// What holds the node up, and since when it is just that.
     struct Held {
         std::string text;
         Monotonic since;
     };
     std::map<std::string, Held> held_;  ///< By Candidate::key.
+    /// The last upgrade here failed, and no other has succeeded since.
+    bool failed_here_ = false;
     Checks checks_;
     lock::Turns turns_;
     std::string said_;

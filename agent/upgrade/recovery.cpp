@@ -153,8 +153,9 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
     }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
     note_last_lines();
-    if (const auto why = why_not_rolled_back(limits_.rollback, record_.server, record_.from_version,
-                                             record_.version)) {
+    if (const auto why =
+            why_not_rolled_back(limits_.rollback, {record_.server, record_.etcd_member},
+                                record_.from_version, record_.version)) {
         return stop_there(*why, stop);
     }
     return roll_back_from("restore", stop);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/upgrade/rollback.hpp"
 
+#include "agent/plan/rules.hpp"
 #include "agent/plan/version.hpp"
 #include "lib/base/format.hpp"
 
@@ -8,15 +9,14 @@ namespace kua::upgrade {
 
 namespace {
 
-bool same_minor(const std::string& from, const std::string& to) {
-    const auto one = plan::parse_version(from);
-    const auto other = plan::parse_version(to);
+bool same_minor(const std::optional<plan::Version>& one,
+                const std::optional<plan::Version>& other) {
     return one && other && one->major == other->major && one->minor == other->minor;
 }
 
 }  // namespace
 
-std::optional<std::string> why_not_rolled_back(Rollback rollback, bool is_server,
+std::optional<std::string> why_not_rolled_back(Rollback rollback, const Role& role,
                                                const std::string& from, const std::string& to) {
     switch (rollback) {
         case Rollback::always:
@@ -26,8 +26,19 @@ std::optional<std::string> why_not_rolled_back(Rollback rollback, bool is_server
         case Rollback::automatic:
             break;
     }
-    if (!is_server || same_minor(from, to)) {
+    const auto one = plan::parse_version(from);
+    const auto other = plan::parse_version(to);
+    if (!role.is_server) {
         return std::nullopt;
+    }
+    if (same_minor(one, other)) {
+        if (!role.etcd_member || !plan::changes_etcd(*one, *other)) {
+            return std::nullopt;
+        }
+        return format(
+            "{} has another minor version of etcd, whose data {} may not read "
+            "(rollback: auto)",
+            to, from);
     }
     return format("{} may have migrated the data store, which {} may not read (rollback: auto)", to,
                   from);

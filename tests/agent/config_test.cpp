@@ -30,7 +30,7 @@ TEST(Config, NeedsNothing) {
                              "source: []", "log: {level: }"}) {
         const auto config = read(text);
         EXPECT_EQ(config.node.name, "") << text;
-        EXPECT_EQ(config.node.kubeconfig, "/var/lib/rancher/k3s/agent/kubelet.kubeconfig");
+        EXPECT_EQ(config.node.kubeconfig, "");
         EXPECT_EQ(config.plans.ns, "system-upgrade");
         ASSERT_EQ(config.sources.size(), 3U) << text;
         EXPECT_EQ(std::get<release::BundleSettings>(config.sources[0]).directory,
@@ -47,7 +47,7 @@ TEST(Config, NeedsNothing) {
         EXPECT_EQ(config.drain.attempts, 3);
         EXPECT_EQ(config.download.rate, 0U);
         EXPECT_EQ(config.download.jitter, seconds(0));
-        EXPECT_EQ(config.k3s.data_dir, "/var/lib/rancher/k3s");
+        EXPECT_EQ(config.k3s.data_dir, "");
         EXPECT_EQ(config.restart.timeout, minutes(5));
         EXPECT_EQ(config.health.timeout, minutes(5));
         EXPECT_EQ(config.hooks.folder, "/etc/k3s-upgrade-agent/hooks.d");

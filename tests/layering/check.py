@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 ALL_LIBS = {"base", "log", "yaml", "fs", "crypto", "archive", "http", "systemd", "kube", "oci", "time"}
-ALL_ROOMS = {"config", "commands", "plan", "channel", "release", "lock", "node", "upgrade", "coordinator"}
+ALL_ROOMS = {"config", "commands", "plan", "k3s", "channel", "release", "lock", "node", "upgrade", "coordinator"}
 
 # lib/<folder>: the other folders of lib/ that it may use.
 LIBS: dict[str, set[str]] = {
@@ -38,9 +38,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "release": ({"plan"}, {"base", "log", "fs", "yaml", "crypto", "archive", "http", "systemd", "oci"}),
     # crypto: a name that is too long for a key ends in a digest.
     "lock": ({"plan"}, {"base", "log", "kube", "crypto"}),
+    "k3s": ({"plan"}, {"base", "log", "fs", "yaml", "kube", "systemd"}),
     "node": ({"plan"}, {"base", "log", "fs", "kube", "systemd"}),
     "upgrade": (
-        {"plan", "release", "lock", "node"},
+        {"plan", "k3s", "release", "lock", "node"},
         {"base", "log", "fs", "kube", "systemd"},
     ),
     "coordinator": ({"plan", "channel", "lock"}, {"base", "log", "http", "kube"}),

@@ -87,7 +87,7 @@ class Place:
 
     @property
     def partial(self) -> pathlib.Path:
-        return self.to / ".k3s-upgrade-agent-fetch" / VERSION / "binary.partial"
+        return self.to / ".k3s-upgrade-agent-fetch" / VERSION / "unverified" / "k3s"
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,66 @@ TEST(Rules, RefuseWhatMayNotFollow) {
     }
 }
 
-TEST(Rules, RefuseAnOlderBuildOfTheSameVersion) {
+TEST(Rules, RefuseWhatNothingOrders) {
+    for (const auto& [from, to, refused] : {
+             std::tuple{"v1.30.4+k3s-98262b5d", "v1.30.5+k3s1", false},
+             std::tuple{"v1.30.4+k3s-98262b5d", "v1.30.4+k3s1", true},
+             std::tuple{"v1.30.4+k3s1", "v1.30.4+k3s-98262b5d", true},
+             std::tuple{"v1.30.4+k3s-98262b5d", "v1.30.4+k3s-98262b5d", false},
+             std::tuple{"v1.31.0-alpha.1+k3s1", "v1.31.0+k3s1", true},
+             std::tuple{"v1.31.0-rc1+k3s1", "v1.31.0+k3s1", false},
+         }) {
+        const auto reason = refusal(Plan(), {version(from), version(to), true});
+        EXPECT_EQ(reason.has_value(), refused) << from << " " << to;
+        EXPECT_THAT(reason.value_or(""), HasSubstr(refused ? "nothing tells which of" : ""));
+    }
+}
+
+TEST(Rules, RefuseWhatEtcdMayNotSurvive) {
+    struct Step {
+        std::string from;
+        std::string to;
+        bool refused;
+    };
+    for (const auto& [from, to, refused] : std::vector<Step>{
+             {"v1.33.7+k3s1", "v1.34.1+k3s1", true},
+             {"v1.33.7+k3s1", "v1.33.11+k3s1", true},
+             {"v1.32.9+k3s1", "v1.33.11+k3s1", true},
+             {"v1.33.8+k3s1", "v1.34.1+k3s1", false},
+             {"v1.33.10+k3s1", "v1.33.11+k3s1", false},
+             {"v1.33.7+k3s1", "v1.33.10+k3s1", false},
+             {"v1.33.11+k3s1", "v1.34.1+k3s1", false},
+             {"v1.34.1+k3s1", "v1.35.0+k3s1", false},
+         }) {
+        Move move{version(from), version(to), true};
+        EXPECT_FALSE(refusal(Plan(), move)) << from << " " << to << " without etcd";
+        move.embedded_etcd = true;
+        EXPECT_EQ(refusal(Plan(), move).has_value(), refused) << from << " " << to;
+        Plan plan;
+        plan.annotations["k3s-upgrade-agent/allow-etcd-jump"] = "true";
+        EXPECT_FALSE(refusal(plan, move)) << from << " " << to << " allowed";
+    }
+    EXPECT_THAT(
+        *refusal(Plan(), {version("v1.33.7+k3s1"), version("v1.34.1+k3s1"), true, {}, true}),
+        HasSubstr("upgrade to v1.33.8 or later of v1.33 first"));
+}
+
+TEST(Rules, RefuseAKubeletThatWouldEndWithoutCgroup2) {
+    Move move{version("v1.34.1+k3s1"), version("v1.35.0+k3s1"), false, {{"s", "v1.35.0+k3s1"}}};
+    EXPECT_FALSE(refusal(Plan(), move));
+    move.cgroup_v1 = true;
+    EXPECT_THAT(refusal(Plan(), move).value(), HasSubstr("fail-cgroupv1=false"));
+    move.to = version("v1.34.2+k3s1");
+    EXPECT_FALSE(refusal(Plan(), move));
+}
+
+TEST(Rules, KnowWhetherAnyServersVersionCanBeTold) {
+    EXPECT_FALSE(any_known({}));
+    EXPECT_FALSE(any_known({{"server-1", ""}, {"server-2", "unknown"}}));
+    EXPECT_TRUE(any_known({{"server-1", ""}, {"server-2", "v1.31.0+k3s1"}}));
+}
+
+TEST(Rules, RefuseAnOlderBuild) {
     struct Build {
         std::string from;
         std::string to;
@@ -126,10 +185,14 @@ TEST(Rules, RefuseAnOlderBuildOfTheSameVersion) {
              {"2024-08-15T10:00:00Z", "0-not-a-date", false},
              {"9999999999", "2024-08-01T10:00:00Z", false},
          }) {
-        EXPECT_EQ(older_build(from, to).has_value(), refused) << from << " " << to;
+        EXPECT_EQ(older_build(Plan(), from, to).has_value(), refused) << from << " " << to;
+        Plan plan;
+        plan.annotations["k3s-upgrade-agent/allow-older-build"] = "true";
+        EXPECT_FALSE(older_build(plan, from, to)) << from << " " << to;
     }
-    EXPECT_THAT(older_build("2024-08-15T10:00:00Z", "2024-07-31T10:00:00Z").value(),
-                HasSubstr("built in 2024-07, is older than the one installed, built in 2024-08"));
+    EXPECT_THAT(older_build(Plan(), "2024-08-15T10:00:00Z", "2024-07-31T10:00:00Z").value(),
+                HasSubstr("built in 2024-07, before the one that is installed, built in 2024-08; "
+                          "annotate the Plan with k3s-upgrade-agent/allow-older-build=true"));
 }
 
 TEST(Rules, NameTheServersThatAreNotThereYet) {

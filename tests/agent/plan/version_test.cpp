@@ -37,7 +37,6 @@ TEST(Version, IsAbsentForAnythingElseHoweverClose) {
                                         "v1.30.4+k3s1 ",
                                         " v1.30.4+k3s1",
                                         "v1.30.4+k3s1\n",
-                                        "v1.30.4+k3s1-dirty",
                                         "v1.30.4+k3s1+k3s1",
                                         "vv1.30.4+k3s1",
                                         "V1.30.4+k3s1",
@@ -48,7 +47,12 @@ TEST(Version, IsAbsentForAnythingElseHoweverClose) {
                                         "v1.30.4-rc+k3s1",
                                         "v1.30.4-rc0+k3s1",
                                         "v1.30.4-rc01+k3s1",
-                                        "v1.30.4-alpha1+k3s1",
+                                        "v1.30.4-rc1",
+                                        "v1.30.4-alpha.1",
+                                        "v1.30.4+k3s-",
+                                        "v1.30.4-+k3s1",
+                                        "v1.30.4+k3s1-\xc3\xa4",
+                                        "v1.30.4+k3s-98262b5d+x",
                                         "v1.30.4_k3s1",
                                         "v1.30.4 k3s1",
                                         "v1000000.1.1+k3s1",
@@ -58,6 +62,34 @@ TEST(Version, IsAbsentForAnythingElseHoweverClose) {
                                         "latest",
                                         "stable"}) {
         EXPECT_FALSE(parse_version(text)) << text;
+    }
+}
+
+TEST(Version, MayBeABuildThatIsNoRelease) {
+    for (const auto& [text, written] : {
+             std::pair("v1.30.4+k3s-98262b5d", "v1.30.4+k3s-98262b5d"),
+             std::pair("v1.30.4-k3s-98262b5d", "v1.30.4+k3s-98262b5d"),
+             std::pair("1.30.4+k3s1-dirty", "v1.30.4+k3s1-dirty"),
+             std::pair("v1.31.0-alpha.1+k3s1", "v1.31.0-alpha.1+k3s1"),
+             std::pair("v1.31.0-alpha.1-k3s1", "v1.31.0-alpha.1+k3s1"),
+         }) {
+        const auto version = parse_version(text);
+        ASSERT_TRUE(version) << text;
+        EXPECT_EQ(version->text(), written);
+        EXPECT_EQ(parse_version(version->tag()), version);
+    }
+}
+
+TEST(Version, IsComparableWhereSomethingOrdersThem) {
+    for (const auto& [one, other, can] : {
+             std::tuple("v1.30.4+k3s1", "v1.30.4+k3s2", true),
+             std::tuple("v1.30.4+k3s-98262b5d", "v1.30.5+k3s1", true),
+             std::tuple("v1.30.4+k3s-98262b5d", "v1.30.4+k3s-98262b5d", true),
+             std::tuple("v1.30.4+k3s-98262b5d", "v1.30.4+k3s-abcdef01", false),
+             std::tuple("v1.30.4+k3s-98262b5d", "v1.30.4+k3s1", false),
+         }) {
+        EXPECT_EQ(comparable(*parse_version(one), *parse_version(other)), can) << one << other;
+        EXPECT_EQ(comparable(*parse_version(other), *parse_version(one)), can) << one << other;
     }
 }
 
@@ -98,6 +130,9 @@ TEST(Version, IsFoundInWhatK3sPrints) {
         {"k3s version v1.31.0-rc1+k3s1 (HEAD)", "v1.31.0-rc1+k3s1"},
         {"k3s version v1.20.8+k3s1\r\ngo", "v1.20.8+k3s1"},
         {"k3s version v1.20.8+k3s1", "v1.20.8+k3s1"},
+        // k3s prints the name that it was called by.
+        {"binary.partial version v1.21.2+k3s1 (5a67e8dc)\ngo version go1.16.4\n", "v1.21.2+k3s1"},
+        {".k3s.next version v1.21.2+k3s1 (5a67e8dc)\n", "v1.21.2+k3s1"},
     };
     for (const auto& [output, expected] : cases) {
         const auto version = parse_version_output(output);
@@ -106,8 +141,8 @@ TEST(Version, IsFoundInWhatK3sPrints) {
     }
     for (const std::string_view output :
          {"", "\n", "k3s version", "k3s version ", "k3s version dev (HEAD)",
-          "go version go1.19.8\nk3s version v1.20.8+k3s1 (5d0a12a6)", "v1.20.8+k3s1",
-          "k3s  version v1.20.8+k3s1"}) {
+          " version v1.20.8+k3s1", "go version go1.19.8\nk3s version v1.20.8+k3s1 (5d0a12a6)",
+          "v1.20.8+k3s1"}) {
         EXPECT_FALSE(parse_version_output(output)) << output;
     }
 }

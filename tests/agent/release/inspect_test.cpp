@@ -33,8 +33,15 @@ class InspectorTest : public ::testing::Test {
         return error.what();
     }
 
-    std::string date_of(const std::string& script) {
-        return inspector_.build_date(put(script), {});
+    TriedOut try_out(const std::string& script) {
+        return inspector_.try_out(put(script), folder_.path(), {});
+    }
+    std::string date_of(const std::string& script) { return try_out(script).build_date; }
+
+    std::string failure(const std::string& script, ErrorKind kind = ErrorKind::invalid) {
+        const auto error = error_of([&] { try_out(script); });
+        EXPECT_EQ(error.kind(), kind);
+        return error.what();
     }
 
     test::TempFolder folder_;
@@ -59,7 +66,8 @@ TEST_F(InspectorTest, OfAHostRunsNoProgramOfAnotherMachine) {
     const auto error = error_of([&] { (void)Inspector().version(path, {}); });
     EXPECT_EQ(error.kind(), ErrorKind::invalid);
     EXPECT_THAT(error.what(), HasSubstr("is no ELF program"));
-    EXPECT_EQ(Inspector().build_date(path, {}), "");
+    EXPECT_THAT(error_of([&] { (void)Inspector().try_out(path, folder_.path(), {}); }).what(),
+                HasSubstr("is no ELF program"));
 }
 
 TEST_F(InspectorTest, SaysTheBuildDateThatKubectlPrints) {
@@ -71,31 +79,69 @@ TEST_F(InspectorTest, SaysTheBuildDateThatKubectlPrints) {
               "x");
 }
 
-TEST_F(InspectorTest, GivesRoomToUnpackIn) {
+TEST_F(InspectorTest, GivesRoomToUnpackInAndSaysHowMuchWasTaken) {
     // k3s unpacks itself below HOME before it runs kubectl.
-    EXPECT_EQ(date_of("#!/bin/sh\nset -e\nmkdir -p $HOME/.rancher/k3s/data\n"
-                      "echo >$HOME/.rancher/k3s/data/kubectl\necho >$TMPDIR/x\n"
+    const auto tried = try_out(
+        "#!/bin/sh\nset -e\nmkdir -p $HOME/.rancher/k3s/data\n"
+        "head -c 5000 /dev/zero >$HOME/.rancher/k3s/data/kubectl\nln -s kubectl "
+        "$HOME/.rancher/k3s/data/ctr\nprintf 12345 >$TMPDIR/x\n"
+        "echo 'clientVersion: {buildDate: \"x\"}'\n");
+    EXPECT_EQ(tried.build_date, "x");
+    EXPECT_EQ(tried.unpacked, 5005U);
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+        EXPECT_EQ(entry.path().filename(), "k3s") << "nothing stays of it";
+    }
+}
+
+TEST_F(InspectorTest, LetsNoConfigurationOfTheHostsInterfere) {
+    EXPECT_EQ(date_of("#!/bin/sh\n[ $K3S_CONFIG_FILE = /dev/null ] || exit 1\n"
                       "echo 'clientVersion: {buildDate: \"x\"}'\n"),
               "x");
+    EXPECT_EQ(version_of("#!/bin/sh\n[ $K3S_CONFIG_FILE = /dev/null ] || exit 1\n"
+                         "echo 'k3s version v1.31.4+k3s1 (abcdef)'\n"),
+              "v1.31.4+k3s1");
+}
+
+TEST_F(InspectorTest, FindsAPayloadThatIsBroken) {
+    EXPECT_THAT(failure("#!/bin/sh\necho 'extracting data: flate: corrupt input' >&2; exit 1\n"),
+                HasSubstr("can't unpack itself and run: `kubectl version --client` ends with "
+                          "status 1: extracting data: flate: corrupt input"));
+    failure("#!/no/such/interpreter\n", ErrorKind::failed);
+    EXPECT_THAT(failure("#!/bin/sh\necho 'write /x: no space left on device' >&2; exit 1\n",
+                        ErrorKind::failed),
+                HasSubstr("no space left on device"));
+    put("#!/bin/sh\n");
+    std::filesystem::permissions(folder_ / "k3s", std::filesystem::perms(0700));
+    EXPECT_EQ(
+        error_of([&] { (void)inspector_.try_out(folder_ / "k3s", folder_.path(), {}); }).kind(),
+        ErrorKind::failed)
+        << "a binary that only root may run";
 }
 
 TEST_F(InspectorTest, SaysNoBuildDateWhenTheBinaryDoesNot) {
     for (const char* content :
-         {"#!/bin/sh\nexit 1\n", "#!/bin/sh\n", "#!/bin/sh\necho '{}'\n",
-          "#!/bin/sh\necho '\t: [x'\n", "#!/bin/sh\necho 'clientVersion: {buildDate: 7}'\n",
-          "#!/no/such/interpreter\n"}) {
+         {"#!/bin/sh\n", "#!/bin/sh\necho '{}'\n", "#!/bin/sh\necho '\t: [x'\n",
+          "#!/bin/sh\necho 'clientVersion: {buildDate: 7}'\n"}) {
         EXPECT_EQ(date_of(content), "") << content;
     }
-    std::filesystem::permissions(folder_ / "k3s", std::filesystem::perms(0700));
-    EXPECT_EQ(inspector_.build_date(folder_ / "k3s", {}), "") << "a binary that only root may run";
+}
+
+TEST_F(InspectorTest, RemovesWhatAKilledProcessHasLeftOfATrial) {
+    std::filesystem::create_directories(folder_ / "trial-abc123" / "data");
+    std::filesystem::create_directories(folder_ / "other");
+    Inspector::remove_leftovers(folder_.path());
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "trial-abc123"));
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "other"));
+    Inspector::remove_leftovers(folder_ / "nowhere");
 }
 
 TEST_F(InspectorTest, DoesNotGuessWhenItIsStopped) {
     const auto path = put("#!/bin/sh\nsleep 60\n");
     std::stop_source stop;
     stop.request_stop();
-    EXPECT_EQ(error_of([&] { (void)inspector_.build_date(path, stop.get_token()); }).kind(),
-              ErrorKind::stopped);
+    EXPECT_EQ(
+        error_of([&] { (void)inspector_.try_out(path, folder_.path(), stop.get_token()); }).kind(),
+        ErrorKind::stopped);
     EXPECT_EQ(error_of([&] { (void)inspector_.version(path, stop.get_token()); }).kind(),
               ErrorKind::stopped);
 }

@@ -132,7 +132,7 @@ TEST_F(StagingTest, GoesOnWhereATransferBroke) {
     source.on_half = [] { throw Error(ErrorKind::transient, "connection reset"); };
     EXPECT_EQ(error_of([&] { stage(); }).kind(), ErrorKind::transient);
     EXPECT_THAT(files(),
-                ElementsAre("v1.31.4+k3s1/binary.partial", "v1.31.4+k3s1/binary.partial.json"));
+                ElementsAre("v1.31.4+k3s1/unverified/k3s", "v1.31.4+k3s1/unverified/k3s.json"));
     source.on_half = nullptr;
     EXPECT_EQ(test::read_text(stage().path), source.content);
     EXPECT_EQ(source.offset, source.content.size() / 2);

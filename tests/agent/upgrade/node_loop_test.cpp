@@ -67,10 +67,8 @@ class NodeLoopTest : public test::Host {
             Wakeup changed;
             const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1",
                                   {&changed});
-            NodeLoop loop(tools_,
-                          {"server-1", "", "", limits_, ask_channel_, folder_ / "images", prefetch_,
-                           jitter_, lifted_},
-                          *staging_, view, changed);
+            NodeLoop loop(tools_, {"server-1", limits_, ask_channel_, prefetch_, jitter_, lifted_},
+                          finder_, *staging_, view, changed);
             loop_ = &loop;
             loop.run(stop);
         });
@@ -82,6 +80,12 @@ class NodeLoopTest : public test::Host {
             thread_.request_stop();
             thread_.join();
         }
+    }
+
+    /// Somebody has installed that version, and k3s runs it.
+    void write_k3s(const std::string& version) {
+        test::write_text(folder_ / "k3s", "#!/bin/sh\necho 'k3s version " + version + " (x)'\n");
+        report_kubelet(version, true);
     }
 
     [[nodiscard]] Json status() const {
@@ -113,6 +117,12 @@ class NodeLoopTest : public test::Host {
     test::FakeSource* source_ = nullptr;
     const release::Signatures signatures_;
     std::unique_ptr<release::Staging> staging_;
+    k3s::Finder finder_{units_,
+                        {"", "", folder_ / "data"},
+                        [](const std::filesystem::path& binary) {
+                            return test::inspector_of_scripts().version(binary, {});
+                        },
+                        folder_ / "k3s.json"};
     std::atomic<NodeLoop*> loop_ = nullptr;  ///< While the thread runs.
     std::jthread thread_;
 };
@@ -225,6 +235,123 @@ TEST_F(NodeLoopTest, WaitsForASlotAndTakesItWhenItIsGivenBack) {
     EXPECT_TRUE(becomes_upgraded());
 }
 
+TEST_F(NodeLoopTest, DecidesOnWhatIsThereWhenTheSlotIsTaken) {
+    const lock::Slot other{"server-plan", "server-2", "Draining", kPlanHash, kNewVersion,
+                           "t0",          "t0",       900,        ""};
+    api_.edit(kLock, {{"data", {{"server-plan.server-2", to_json(other).dump()}}}});
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "for a slot"));
+    // Meanwhile somebody installs the version by hand.
+    test::write_text(folder_ / "k3s.tmp", kNew);
+    std::filesystem::permissions(folder_ / "k3s.tmp", std::filesystem::perms(0755));
+    std::filesystem::rename(folder_ / "k3s.tmp", folder_ / "k3s");
+    report_kubelet(kNewVersion, true);
+    api_.edit(kLock, {{"data", {{"server-plan.server-2", nullptr}}}});
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_TRUE(units_.restarted.empty());
+    EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+}
+
+TEST_F(NodeLoopTest, TakesNoSlotForANodeThatIsNotReady) {
+    report_kubelet(kOldVersion, false);
+    api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "the node is not Ready"));
+    EXPECT_FALSE(slot());
+    EXPECT_EQ(source_->fetches, 0);
+    clock_.advance(std::chrono::minutes(2));
+    loop_.load()->try_again();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("the node is not Ready"));
+    report_kubelet(kOldVersion, true);
+    clock_.advance(std::chrono::minutes(1));
+    loop_.load()->try_again();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, ReachesANodeThatItHasBrokenItself) {
+    const lock::Slot own{
+        "server-plan", "server-1", "Failed", "of another version", "v1.31.3+k3s1", "t0",
+        "t0",          900,        ""};
+    api_.edit(kLock, {{"data", {{"server-plan.server-1", to_json(own).dump()}}}});
+    report_kubelet(kOldVersion, false);
+    add_plan();
+    start();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, TouchesNothingWhereTheProgramIsNotWhatTheNodeRuns) {
+    test::write_text(folder_ / "k3s", "#!/bin/sh\necho 'k3s version v1.29.1+k3s1 (x)'\n");
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("is v1.29.1+k3s1, but the Node reports v1.30.4+k3s1"));
+    EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, SaysWhereNothingCanBeCompared) {
+    report_kubelet("v1.30", true);
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("reports \"v1.30\", which is no version of k3s's"));
+}
+
+TEST_F(NodeLoopTest, RefusesAnOlderBuildOfANewerVersion) {
+    const auto built = [](const std::string& version, const std::string& date) {
+        return "#!/bin/sh\n[ \"$1\" = --version ] && echo 'k3s version " + version +
+               " (x)' || echo 'clientVersion: {buildDate: \"" + date + "\"}'\n";
+    };
+    test::write_text(folder_ / "k3s", built(kOldVersion, "2024-10-05T00:00:00Z"));
+    source_->content = built(kNewVersion, "2024-09-05T00:00:00Z");
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    EXPECT_THAT(slot()->detail, HasSubstr("allow-older-build=true"));
+    EXPECT_FALSE(cordoned());
+}
+
+/// An agent, in a cluster where no control-plane Node can be seen.
+class WithoutServers : public NodeLoopTest {
+  protected:
+    WithoutServers() {
+        api_.edit(kNode, {{"metadata",
+                           {{"labels", {{"node-role.kubernetes.io/control-plane", nullptr}}}}}});
+        units_.units.clear();
+        units_.add("k3s-agent.service", {(folder_ / "k3s").string(), "agent"});
+    }
+
+    /// What the API server says of itself.
+    void set_server(const std::string& version) {
+        api_.put("/version", {{"gitVersion", version}});
+        add_plan(
+            {{"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", "servers"}}}}});
+        add_plan({{"nodeSelector", {{"matchLabels", {{"no", "node"}}}}}}, "servers");
+    }
+};
+
+TEST_F(WithoutServers, GoesByTheApiServersOwnVersion) {
+    set_server("v1.30.4+k3s1");
+    start();
+    ASSERT_TRUE(says("Waiting", "for 1 of 1 servers (the API server at v1.30.4+k3s1)"));
+    EXPECT_FALSE(slot());
+    api_.put("/version", {{"gitVersion", kNewVersion}});
+    clock_.advance(std::chrono::minutes(2));
+    loop_.load()->try_again();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
+TEST_F(WithoutServers, WaitsWhereNothingCanBeKnown) {
+    api_.put("/version", {{"gitVersion", "unknown"}});
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "until the version of any server is known"));
+    EXPECT_FALSE(slot());
+}
+
 TEST_F(NodeLoopTest, LetsTheOthersGoFirstWhoseTurnIsBefore) {
     set_nodes(100'000);
     add_plan();
@@ -326,13 +453,18 @@ class ImagesTest : public NodeLoopTest {
   protected:
     ImagesTest() {
         source_->images = "layers";
-        std::filesystem::create_directory(folder_ / "images");
-        test::write_text(folder_ / "images" / kOldImages, "old layers");
+        std::filesystem::create_directories(folder());
+        test::write_text(folder() / kOldImages, "old layers");
+    }
+
+    /// k3s's.
+    [[nodiscard]] std::filesystem::path folder() const {
+        return folder_ / "data" / "agent" / "images";
     }
 
     [[nodiscard]] std::vector<std::string> images() const {
         std::vector<std::string> names;
-        for (const auto& entry : std::filesystem::directory_iterator(folder_ / "images")) {
+        for (const auto& entry : std::filesystem::directory_iterator(folder())) {
             names.push_back(entry.path().filename().string());
         }
         std::sort(names.begin(), names.end());
@@ -352,7 +484,7 @@ TEST_F(ImagesTest, AreThereWhenTheNewVersionStartsAndTheOldOnesGoAfterItIsHealth
     ASSERT_TRUE(says("Idle", "nothing to do"));
     EXPECT_THAT(at_start, ::testing::ElementsAre(kOldImages, kNewImages));
     EXPECT_THAT(images(), ::testing::ElementsAre(kNewImages));
-    EXPECT_EQ(test::read_text(folder_ / "images" / kNewImages), "layers");
+    EXPECT_EQ(test::read_text(folder() / kNewImages), "layers");
 }
 
 TEST_F(ImagesTest, GoAgainWhenTheNewVersionDoesNotStart) {
@@ -434,7 +566,7 @@ TEST_F(NodeLoopTest, ReportsAConflictOfPlansInsteadOfFightingItOut) {
 }
 
 TEST_F(NodeLoopTest, HoldsWhatRunsWhenTheChannelNamesAnOlderVersion) {
-    report_kubelet("v1.31.9+k3s1", true);
+    write_k3s("v1.31.9+k3s1");
     add_plan({{"version", nullptr}, {"channel", "https://update.k3s.io/stable"}});
     api_.edit(std::string(kPlans) + "server-plan",
               {{"status", {{"latestVersion", "v1.31.4-k3s1"}}}});
@@ -594,6 +726,7 @@ TEST_F(NodeLoopTest, BringsTheNodeBackWhoseJournalNobodyCanRead) {
     for (const auto* text : {"", "{", "null", R"({"format":99,"step":"swap","plan":"p"})"}) {
         SCOPED_TRACE(text);
         test::write_text(places_.next, "half of a binary");
+        finder_.remember(finder_.find());
         units_.units.at("k3s.service").active_state = "inactive";
         units_.on_wait_settled = [this](const std::string& name) {
             units_.units.at(name).active_state = "active";

@@ -33,12 +33,23 @@ TEST(Policy, DecidesByRoleAndMinorVersion) {
              std::tuple{Rollback::never, true, kPatch, false},
              std::tuple{Rollback::never, false, kPatch, false},
          }) {
-        EXPECT_EQ(!why_not_rolled_back(rollback, is_server, "v1.30.4+k3s1", to), rolls_back)
+        EXPECT_EQ(!why_not_rolled_back(rollback, {is_server, is_server}, "v1.30.4+k3s1", to),
+                  rolls_back)
             << static_cast<int>(rollback) << (is_server ? " server " : " agent ") << to;
     }
-    EXPECT_THAT(*why_not_rolled_back(Rollback::automatic, true, "v1.30.4+k3s1", kMinor),
+    EXPECT_THAT(*why_not_rolled_back(Rollback::automatic, {true}, "v1.30.4+k3s1", kMinor),
                 AllOf(HasSubstr("v1.31.0+k3s1 may have migrated the data store"),
                       HasSubstr("rollback: auto")));
+}
+
+TEST(Policy, DecidesByEtcdsMinorVersionToo) {
+    constexpr auto kOldEtcd = "v1.33.10+k3s1";
+    constexpr auto kNewEtcd = "v1.33.11+k3s1";
+    EXPECT_THAT(*why_not_rolled_back(Rollback::automatic, {true, true}, kOldEtcd, kNewEtcd),
+                HasSubstr("another minor version of etcd"));
+    EXPECT_FALSE(why_not_rolled_back(Rollback::automatic, {true, false}, kOldEtcd, kNewEtcd));
+    EXPECT_FALSE(why_not_rolled_back(Rollback::automatic, {true, true}, "v1.33.8+k3s1", kOldEtcd));
+    EXPECT_FALSE(why_not_rolled_back(Rollback::automatic, {false, true}, kOldEtcd, kNewEtcd));
 }
 
 TEST(LastLines, AreAsManyOfTheLastAsThereIsRoomFor) {

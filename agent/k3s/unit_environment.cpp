@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/node/unit_environment.hpp"
+#include "agent/k3s/unit_environment.hpp"
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
 #include "lib/log/log.hpp"
 
-namespace kua::node {
+namespace kua::k3s {
 
 systemd::Environment unit_environment(systemd::Units& units, const std::string& unit) {
     constexpr std::size_t kMostBytes = 1U << 20U;
@@ -34,4 +34,4 @@ systemd::Environment unit_environment(systemd::Units& units, const std::string& 
     return environment;
 }
 
-}  // namespace kua::node
+}  // namespace kua::k3s

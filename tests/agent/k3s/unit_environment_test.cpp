@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/node/unit_environment.hpp"
+#include "agent/k3s/unit_environment.hpp"
 
 #include <gtest/gtest.h>
 
 #include "tests/agent/support.hpp"
 #include "tests/fakes/fake_units.hpp"
 
-namespace kua::node {
+namespace kua::k3s {
 namespace {
 
 TEST(UnitEnvironment, LetsFilesWinOverTheUnitAndLaterFilesOverEarlier) {
@@ -30,4 +30,4 @@ TEST(UnitEnvironment, IsEmptyWithoutAUnit) {
 }
 
 }  // namespace
-}  // namespace kua::node
+}  // namespace kua::k3s

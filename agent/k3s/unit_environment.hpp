@@ -7,7 +7,7 @@
 #include "lib/systemd/environment.hpp"
 #include "lib/systemd/units.hpp"
 
-namespace kua::node {
+namespace kua::k3s {
 
 /// The unit's Environment= and, over them, the files of its EnvironmentFile=, in order. A file that
 /// is missing or can't be read counts as empty and is logged where the unit needs it: k3s itself
@@ -15,4 +15,4 @@ namespace kua::node {
 /// Error{transient} when systemd can't be asked.
 systemd::Environment unit_environment(systemd::Units& units, const std::string& unit);
 
-}  // namespace kua::node
+}  // namespace kua::k3s
