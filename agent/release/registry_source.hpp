@@ -33,6 +33,7 @@ class RegistrySource final : public Source {
     [[nodiscard]] std::string name() const override;
     /// A Plan's image may change without its version: to another registry, or to a digest.
     [[nodiscard]] std::string origin(const Wanted& wanted) const override;
+    [[nodiscard]] bool serves_pins() const override { return true; }
     /// Absent: an image names the digests of its layers, not that of a file in them.
     std::optional<std::string> checksum(const Wanted& wanted, std::stop_token stop) override;
     /// Reads registries.yaml anew, and warns of each problem in it once. The layers are read from
