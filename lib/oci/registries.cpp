@@ -85,7 +85,7 @@ std::vector<Endpoint> Registries::endpoints(const Reference& reference,
     std::vector<Endpoint> result;
     std::string why_not;
     const std::string host(reference.registry == kDockerHub ? kDockerHubHost : reference.registry);
-    const std::string own = format("{}://{}/v2", default_scheme(host), host);
+    const std::string own = format("{}://{}/v2", default_scheme(host, file_.configs), host);
     auto mirror = file_.mirrors.find(reference.registry);
     if (mirror == file_.mirrors.end()) mirror = file_.mirrors.find("*");
     const bool mirrored = mirror != file_.mirrors.end();

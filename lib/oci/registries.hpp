@@ -27,8 +27,8 @@ struct Endpoint {
 /// the endpoint, or else the TLS settings (not the credentials) of `configs."*"`; an endpoint's
 /// path is taken as it is, and `/v2` is meant when there is none. `_default` is `*`. Plain HTTP is
 /// used where the file says `http://`, and for this host itself on a port other than 443 where it
-/// says no scheme. As k3s, it goes on behind what is wrong: an entry that can't be used fails only
-/// who needs it.
+/// says neither a scheme nor TLS settings. As k3s, it goes on behind what is wrong: an entry that
+/// can't be used fails only who needs it.
 class Registries {
   public:
     /// No mirrors, no credentials.

@@ -139,15 +139,29 @@ Registry registry_of(const std::string& key) {
     return {std::move(host), written};
 }
 
+/// containerd's IsLocalhost, and a port that is not HTTPS's.
+bool is_odd_port_here(std::string_view host) {
+    const auto colon = host.rfind(':');
+    if (colon == std::string_view::npos || colon < host.rfind(']') + 1) return false;
+    const auto name = host.substr(0, colon);
+    const auto port = host.substr(colon + 1);
+    const bool here = name == "localhost" || name == "[::1]" ||
+                      (name.starts_with("127.") &&
+                       name.find_first_not_of("0123456789.") == std::string_view::npos &&
+                       std::count(name.begin(), name.end(), '.') == 3);
+    return here && !port.empty() && port != "443";
+}
+
 /// `https://mirror.lan:5000/v2` for what stands in the file.
-std::string endpoint_url(const Node& node) {
+std::string endpoint_url(const Node& node, const std::map<std::string, RegistryConfig>& configs) {
     const std::string text = node.text();
     const auto colon = text.find("://");
     const std::string rest = colon == std::string::npos ? text : text.substr(colon + 3);
     const auto slash = rest.find('/');
     std::string host = lower(rest.substr(0, slash));
-    const std::string scheme = colon == std::string::npos ? std::string(default_scheme(host))
-                                                          : lower(text.substr(0, colon));
+    const std::string scheme = colon == std::string::npos
+                                   ? std::string(default_scheme(host, configs))
+                                   : lower(text.substr(0, colon));
     std::string path = slash == std::string::npos ? "" : rest.substr(slash);
     while (path.ends_with('/')) path.pop_back();
     if (host.find('@') != std::string::npos) {
@@ -192,13 +206,14 @@ class Reader {
         const Node top(file_.name + ':', root);
         (void)top.object();
         warn_of_other_keys(top, {"mirrors", "configs"});
-        section("mirrors", root, file_.mirrors,
-                [this](const Node& node, Mirror& mirror) { read_mirror(node, mirror); });
         section("configs", root, file_.configs, [this](const Node& node, RegistryConfig& config) {
             config.credentials = read_auth(node.at("auth"));
             config.tls = read_tls(node.at("tls"));
             warn_of_other_keys(node, {"auth", "tls"});
         });
+        // After the TLS settings, by which some endpoints' schemes are chosen.
+        section("mirrors", root, file_.mirrors,
+                [this](const Node& node, Mirror& mirror) { read_mirror(node, mirror); });
         if (unlisted_ > 0)
             file_.problems.push_back(format("{}: and {} more", file_.name, unlisted_));
         return std::move(file_);
@@ -288,7 +303,8 @@ class Reader {
             std::size_t index = 0;
             for (const Json& one : list.list()) {
                 try {
-                    std::string url = endpoint_url({format("{}[{}]", list.path(), index++), one});
+                    std::string url =
+                        endpoint_url({format("{}[{}]", list.path(), index++), one}, file_.configs);
                     if (std::find(mirror.urls.begin(), mirror.urls.end(), url) ==
                         mirror.urls.end()) {
                         mirror.urls.push_back(std::move(url));
@@ -359,16 +375,11 @@ class Reader {
 
 }  // namespace
 
-std::string_view default_scheme(std::string_view host) {
-    const auto colon = host.rfind(':');
-    if (colon == std::string_view::npos || colon < host.rfind(']') + 1) return "https";
-    const auto name = host.substr(0, colon);
-    const auto port = host.substr(colon + 1);
-    const bool here = name == "localhost" || name == "[::1]" ||
-                      (name.starts_with("127.") &&
-                       name.find_first_not_of("0123456789.") == std::string_view::npos &&
-                       std::count(name.begin(), name.end(), '.') == 3);
-    return here && !port.empty() && port != "443" ? "http" : "https";
+std::string_view default_scheme(const std::string& host,
+                                const std::map<std::string, RegistryConfig>& configs) {
+    const auto config = configs.find(host);
+    if (config != configs.end() && !config->second.tls.named.empty()) return "https";
+    return is_odd_port_here(host) ? "http" : "https";
 }
 
 RegistriesFile parse_registries_file(std::string_view text, std::string_view name) {

@@ -59,8 +59,10 @@ struct RegistriesFile {
 /// `name` stands in messages. Throws Error{invalid} for a text that is no YAML, or no mapping.
 RegistriesFile parse_registries_file(std::string_view text, std::string_view name);
 
-/// `https`, or `http` for this host itself on a port other than 443, where no scheme is written
-/// (k3s, normalizeEndpointAddress; containerd does so, too). `host` may have a port.
-std::string_view default_scheme(std::string_view host);
+/// Where no scheme is written: `http` for this host itself on a port other than 443 (k3s,
+/// normalizeEndpointAddress) without TLS settings (with them containerd prefers https, too);
+/// otherwise `https`. `host` may have a port.
+std::string_view default_scheme(const std::string& host,
+                                const std::map<std::string, RegistryConfig>& configs);
 
 }  // namespace kua::oci

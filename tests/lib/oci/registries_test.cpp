@@ -224,6 +224,16 @@ TEST(RegistriesYaml, MeansHttpOnAnOddPortOfThisHost) {
         EXPECT_EQ(first("mirrors: {docker.io: {endpoint: [" + endpoint + "]}}").url, url);
     }
     EXPECT_THAT(asked("", "localhost:5000/a"), ElementsAre("http://localhost:5000/v2 a"));
+    const std::string with_tls = R"y(
+mirrors: {docker.io: {endpoint: [localhost:5000, localhost:5001]}}
+configs:
+  localhost:5000: {tls: {ca_file: /ca}}
+  localhost:5001: {auth: {username: u, password: p}}
+)y";
+    EXPECT_THAT(asked(with_tls, "a/b"), ElementsAre("https://localhost:5000/v2 a/b ns=docker.io",
+                                                    "http://localhost:5001/v2 a/b ns=docker.io",
+                                                    "https://registry-1.docker.io/v2 a/b"));
+    EXPECT_THAT(asked(with_tls, "localhost:5000/a"), ElementsAre("https://localhost:5000/v2 a"));
     EXPECT_THAT(asked("", "localhost/a"), ElementsAre("https://localhost/v2 a"));
 }
 
