@@ -9,7 +9,8 @@ using fuzz::require;
 
 namespace {
 
-void check(const std::vector<oci::Endpoint>& endpoints, const oci::Reference& reference) {
+void check(const std::vector<oci::Endpoint>& endpoints, const oci::Reference& reference,
+           bool default_endpoint) {
     require(!endpoints.empty(), "there is an endpoint at least");
     for (const auto& endpoint : endpoints) {
         require(endpoint.url.starts_with("https://") || endpoint.url.starts_with("http://"),
@@ -19,9 +20,10 @@ void check(const std::vector<oci::Endpoint>& endpoints, const oci::Reference& re
                 "a mirror stands in for the image's registry");
     }
     const auto& last = endpoints.back();
-    require(last.url.starts_with("https://") && last.mirrored.empty() &&
-                last.repository == reference.repository,
-            "the registry itself comes last, over TLS, and is not rewritten");
+    if (default_endpoint && last.mirrored.empty()) {
+        require(last.url.starts_with("https://") && last.repository == reference.repository,
+                "the registry itself comes last, over TLS, and is not rewritten");
+    }
 }
 
 }  // namespace
@@ -33,12 +35,19 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (!registries) {
         return 0;
     }
+    for (const auto& problem : registries->problems()) {
+        require(problem.starts_with("registries.yaml: ") && problem.find('\n') == std::string::npos,
+                "a problem is one line that names the file");
+    }
     for (const auto* image :
          {"rancher/k3s-upgrade:v1.31.4-k3s1", "registry.example:5000/a/b/k3s-upgrade:v1"}) {
         const auto reference = oci::parse_reference(image);
-        const auto endpoints = fuzz::accepted([&] { return registries->endpoints(reference); });
-        if (endpoints) {
-            check(*endpoints, reference);
+        for (const bool default_endpoint : {true, false}) {
+            const auto endpoints =
+                fuzz::accepted([&] { return registries->endpoints(reference, default_endpoint); });
+            if (endpoints) {
+                check(*endpoints, reference, default_endpoint);
+            }
         }
     }
     return 0;

@@ -9,6 +9,7 @@
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
 #include "lib/kube/kubeconfig.hpp"
+#include "lib/oci/registries.hpp"
 #include "lib/systemd/dbus_units.hpp"
 
 namespace kua::commands {
@@ -35,15 +36,18 @@ void must_be_readable(const std::string& file, std::string_view key) {
 
 /// What can be said of a source without asking it.
 struct SourceChecks {
+    std::vector<std::string>& warnings;
+
     std::string operator()(const release::HttpSettings& http) const {
         must_be_readable(http.ca_file, "source.http.ca_file");
         must_be_readable(http.credentials_file, "source.http.credentials_file");
         return "http " + http.base_url;
     }
     std::string operator()(const release::RegistrySettings& registry) const {
-        const bool present = std::filesystem::exists(registry.registries);
-        return format("the Plan's image, {} {}", present ? "by" : "without",
-                      registry.registries.string());
+        const auto file = registry.file();
+        warnings = oci::Registries::read(file).problems();
+        return format("the Plan's image, {} {}", std::filesystem::exists(file) ? "by" : "without",
+                      file.string());
     }
     std::string operator()(const release::BundleSettings& bundle) const {
         const bool present = std::filesystem::exists(bundle.directory);
@@ -94,7 +98,11 @@ int check_config(const std::filesystem::path& config_path) {
         return format("node {} at {}", name, kubeconfig.server);
     });
     for (const auto& source : config.sources) {
-        fine &= check("source", [&] { return std::visit(SourceChecks{}, source); });
+        std::vector<std::string> warnings;
+        fine &= check("source", [&] { return std::visit(SourceChecks{warnings}, source); });
+        for (const auto& warning : warnings) {
+            std::cout << "warn   source: " << warning << "\n";
+        }
     }
     if (!config.verify.public_keys.empty()) {
         fine &= check("verify.public_keys", [&] {

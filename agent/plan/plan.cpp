@@ -2,6 +2,7 @@
 #include "agent/plan/plan.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "agent/plan/label.hpp"
@@ -13,14 +14,16 @@ namespace kua::plan {
 
 namespace {
 
-constexpr std::string_view kServedImage = "rancher/k3s-upgrade";
+/// The same image, on Docker Hub and on ghcr.io.
+constexpr std::array<std::string_view, 2> kServedImages{"rancher/k3s-upgrade",
+                                                        "k3s-io/k3s-upgrade"};
 /// More than anybody waits, and no more than every clock can add to its time.
 constexpr std::chrono::hours kLongestWait{24 * 365};
 
 /// The image's repository without registry, tag and digest: `docker.io/rancher/k3s-upgrade:v1` →
 /// `rancher/k3s-upgrade`. What comes before the first slash is a registry when it has a dot or a
-/// colon, or is `localhost` (Docker's rule); a mirror's own path in front of `rancher/` is allowed
-/// too.
+/// colon, or is `localhost` (Docker's rule); a mirror's own path in front of `rancher/` or
+/// `k3s-io/` is allowed too.
 bool serves(std::string image) {
     image = image.substr(0, image.find('@'));
     const auto slash = image.rfind('/');
@@ -28,7 +31,9 @@ bool serves(std::string image) {
         colon != std::string::npos && (slash == std::string::npos || colon > slash)) {
         image.resize(colon);
     }
-    return image == kServedImage || image.ends_with(format("/{}", kServedImage));
+    return std::any_of(kServedImages.begin(), kServedImages.end(), [&image](auto served) {
+        return image == served || image.ends_with(format("/{}", served));
+    });
 }
 
 std::vector<std::string> texts_at(const Json& object,
@@ -145,9 +150,10 @@ std::string replace_all(std::string text, std::string_view what, std::string_vie
 std::optional<std::string> unsupported(const Plan& plan, const Json& spec) {
     if (!serves(plan.image)) {
         return format(
-            "spec.upgrade.image \"{}\" is not one that k3s-upgrade-agent serves ({}, with any "
+            "spec.upgrade.image \"{}\" is not one that k3s-upgrade-agent serves ({} or {}, with "
+            "any "
             "registry before it)",
-            plan.image, kServedImage);
+            plan.image, kServedImages[0], kServedImages[1]);
     }
     if (!texts_at(spec, {"upgrade", "command"}).empty() ||
         !texts_at(spec, {"upgrade", "args"}).empty()) {
@@ -157,7 +163,7 @@ std::optional<std::string> unsupported(const Plan& plan, const Json& spec) {
     if (find(spec, {"prepare"}) != nullptr && !plan.prepare_plan) {
         return format(
             "spec.prepare: only image {} with args [\"prepare\", \"<plan>\"] is supported",
-            kServedImage);
+            kServedImages[0]);
     }
     if (const auto* secrets = find(spec, {"secrets"})) {
         for (const auto& secret : *secrets) {

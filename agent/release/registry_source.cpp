@@ -103,7 +103,7 @@ RegistrySource::RegistrySource(http::Client& client, Clock& clock, RegistrySetti
       signatures_(signatures) {}
 
 std::string RegistrySource::name() const {
-    return format("registry ({})", settings_.registries.string());
+    return format("registry ({})", settings_.file().string());
 }
 
 std::string RegistrySource::origin(const Wanted& wanted) const {
@@ -114,6 +114,12 @@ std::string RegistrySource::origin(const Wanted& wanted) const {
 std::optional<std::string> RegistrySource::checksum(const Wanted& /*wanted*/,
                                                     std::stop_token /*stop*/) {
     return std::nullopt;
+}
+
+void RegistrySource::warn_of(const std::vector<std::string>& problems) {
+    for (const auto& problem : problems) {
+        if (warned_of_.insert(problem).second) log::warning(problem);
+    }
 }
 
 oci::Manifest RegistrySource::resolve(oci::Pull& pull, const oci::Reference& image,
@@ -148,10 +154,12 @@ oci::Manifest RegistrySource::resolve(oci::Pull& pull, const oci::Reference& ima
 
 Fetched RegistrySource::fetch(const Wanted& wanted, Sink& sink, std::stop_token stop) {
     const auto image = image_of(wanted);
-    const auto registries = oci::Registries::read(settings_.registries);
+    const auto registries = oci::Registries::read(settings_.file());
+    warn_of(registries.problems());
     oci::Pull::Settings settings{image.text(), most_rate_,
                                  [](const std::string& message) { log::warning(message); }};
-    oci::Pull pull(client_, clock_, registries.endpoints(image), std::move(settings));
+    oci::Pull pull(client_, clock_, registries.endpoints(image, settings_.default_endpoint),
+                   std::move(settings));
     const auto manifest = resolve(pull, image, stop);
     const Taker taker{[&](std::uint64_t size) {
                           sink.begin(Part::binary, {architecture_.binary, 0, size});

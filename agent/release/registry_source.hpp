@@ -4,8 +4,10 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "agent/release/settings.hpp"
 #include "agent/release/signatures.hpp"
@@ -31,12 +33,15 @@ class RegistrySource final : public Source {
     [[nodiscard]] std::string name() const override;
     /// A Plan's image may change without its version: to another registry, or to a digest.
     [[nodiscard]] std::string origin(const Wanted& wanted) const override;
+    [[nodiscard]] bool serves_pins() const override { return true; }
     /// Absent: an image names the digests of its layers, not that of a file in them.
     std::optional<std::string> checksum(const Wanted& wanted, std::stop_token stop) override;
-    /// Reads registries.yaml anew. The layers are read from the top down, until one has the binary.
+    /// Reads registries.yaml anew, and warns of each problem in it once. The layers are read from
+    /// the top down, until one has the binary.
     Fetched fetch(const Wanted& wanted, Sink& sink, std::stop_token stop) override;
 
   private:
+    void warn_of(const std::vector<std::string>& problems);
     /// This host's image, its signature checked where one is required.
     [[nodiscard]] oci::Manifest resolve(oci::Pull& pull, const oci::Reference& image,
                                         const std::stop_token& stop) const;
@@ -47,6 +52,7 @@ class RegistrySource final : public Source {
     std::uint64_t most_rate_;
     Architecture architecture_;
     const Signatures& signatures_;
+    std::set<std::string> warned_of_;
 };
 
 }  // namespace kua::release

@@ -20,8 +20,20 @@ struct BundleSettings {
     std::filesystem::path directory = "/var/lib/k3s-upgrade-agent/bundles";
 };
 
+/// What k3s reads without --private-registry.
+inline constexpr auto kDefaultRegistries = "/etc/rancher/k3s/registries.yaml";
+
 struct RegistrySettings {
-    std::filesystem::path registries = "/etc/rancher/k3s/registries.yaml";
+    /// Empty where the configuration names none: then it is k3s's own (--private-registry).
+    std::filesystem::path registries{};
+    /// Whether an image's own registry may be asked where it has a mirror; false for k3s's
+    /// --disable-default-registry-endpoint (from 1.26.13, 1.27.10, 1.28.6 and 1.29.1 on).
+    bool default_endpoint = true;
+
+    /// The file to be read.
+    [[nodiscard]] std::filesystem::path file() const {
+        return registries.empty() ? kDefaultRegistries : registries;
+    }
 };
 
 struct HttpSettings {

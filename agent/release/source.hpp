@@ -84,6 +84,8 @@ class Source {
     /// What else than the version decides which bytes it gives, with its name in it: what was
     /// fetched from one origin is not taken for what another has.
     [[nodiscard]] virtual std::string origin(const Wanted& /*wanted*/) const { return name(); }
+    /// Whether it serves just the image that a Plan is pinned to (pin_of); others know versions.
+    [[nodiscard]] virtual bool serves_pins() const { return false; }
     /// The SHA-256 (lower-case hex) that the k3s binary must have, with its signature checked where
     /// one is required; absent when the source can't tell without reading all of it.
     virtual std::optional<std::string> checksum(const Wanted& wanted, std::stop_token stop) = 0;

@@ -2,6 +2,7 @@
 #include "agent/release/staging.hpp"
 
 #include "agent/release/file_hash.hpp"
+#include "agent/release/pin.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/json.hpp"
@@ -89,8 +90,17 @@ Result Staging::first_of(const Wanted& wanted, const std::function<Result(Source
     // What is wrong stands before what could not be reached: a long message is cut at its end.
     std::vector<std::string> reasons;
     std::vector<std::string> unreached;
+    std::vector<std::string> skipped;
     auto kind = ErrorKind::invalid;
+    const auto pin = pin_of(wanted);
     for (const auto& source : sources_) {
+        if (pin && !source->serves_pins()) {
+            skipped.push_back(format(
+                "{}: skipped: the Plan's image is pinned to {}, which only a registry can serve",
+                source->name(), *pin));
+            log::info(skipped.back(), {{"version", wanted.version.text()}});
+            continue;
+        }
         try {
             return attempt(*source);
         } catch (const Error& error) {
@@ -103,7 +113,16 @@ Result Staging::first_of(const Wanted& wanted, const std::function<Result(Source
             (error.kind() == ErrorKind::transient ? unreached : reasons).emplace_back(error.what());
         }
     }
+    if (pin && skipped.size() == sources_.size()) {
+        reasons.push_back(
+            format("the Plan's image is pinned to {}, which only a registry can serve, and the "
+                   "configuration has no such source: add `registry: {{}}` to `source`, or write "
+                   "spec.upgrade.image without it",
+                   *pin));
+        skipped.clear();
+    }
     reasons.insert(reasons.end(), unreached.begin(), unreached.end());
+    reasons.insert(reasons.end(), skipped.begin(), skipped.end());
     throw Error(kind, format("fetching {}: {}", wanted.version.text(), join(reasons, "; ")));
 }
 
@@ -166,7 +185,8 @@ std::optional<Staged> Staging::here(const Wanted& wanted, const std::stop_token&
         return std::nullopt;
     }
     auto* source = source_of(record->source, wanted);
-    if (source == nullptr || !is(folder / kBinary, record->sha256)) {
+    if (source == nullptr || (pin_of(wanted) && !source->serves_pins()) ||
+        !is(folder / kBinary, record->sha256)) {
         return std::nullopt;
     }
     Staged staged{folder / kBinary, record->sha256, record->tried};

@@ -46,8 +46,9 @@ class Staging {
                     const Destinations& destinations, std::stop_token stop);
 
     /// What is here already and verified again (it must be what its source still says, where that
-    /// can be asked); otherwise it is fetched and verified. Sources are tried in order. Throws what
-    /// the last source threw, with every source's name and reason in the message; the kind is
+    /// can be asked); otherwise it is fetched and verified. Sources are tried in order; those that
+    /// can't serve what the Plan's image is pinned to are skipped, in `is_release`, too. Throws
+    /// what the last source threw, with every source's name and reason in the message; the kind is
     /// transient when any of them was; nothing unverified can be taken for a release then.
     /// Error{failed} for the disk.
     Staged stage(const Wanted& wanted, const Destinations& destinations, const Progress& progress,

@@ -3,33 +3,15 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "lib/base/json.hpp"
 #include "lib/oci/reference.hpp"
+#include "lib/oci/registries_file.hpp"
 
 namespace kua::oci {
-
-struct Credentials {
-    std::string username;
-    std::string password;
-    std::string identity_token;  ///< Exchanged for a token by OAuth2; used without a user name.
-
-    [[nodiscard]] bool empty() const { return username.empty() && identity_token.empty(); }
-};
-
-/// Paths; empty when not given.
-struct TlsFiles {
-    std::string ca_file;  ///< Trusted besides the system's store (http::Tls::system_too).
-    std::string cert_file;
-    std::string key_file;
-    bool insecure_skip_verify = false;
-    std::string named;  ///< Where they are configured, for messages.
-};
 
 /// One place to pull an image from.
 struct Endpoint {
@@ -43,47 +25,42 @@ struct Endpoint {
 /// What the file says. As k3s takes it: `mirrors.<host>` or else `mirrors."*"`; every endpoint in
 /// its order, then the registry itself, without rewrites; `configs.<host[:port]>` by the host of
 /// the endpoint, or else the TLS settings (not the credentials) of `configs."*"`; an endpoint's
-/// path is taken as it is, and `/v2` is meant when there is none. Plain HTTP is used only where the
-/// file says `http://`.
+/// path is taken as it is, and `/v2` is meant when there is none. `_default` is `*`. Plain HTTP is
+/// used where the file says `http://`, and for this host itself on a port other than 443 where it
+/// says neither a scheme nor TLS settings. As k3s, it goes on behind what is wrong: an entry that
+/// can't be used fails only who needs it.
 class Registries {
   public:
     /// No mirrors, no credentials.
     Registries() = default;
 
-    /// Reads the file; one that does not exist says nothing. Throws Error{invalid} naming the file,
-    /// key and value.
+    /// Reads the file; one that does not exist says nothing. Throws Error{invalid} for one that
+    /// can't be read, is no YAML or no mapping.
     static Registries read(const std::filesystem::path& path);
 
     /// `name` stands in messages. Throws Error{invalid} as `read` does.
     static Registries parse(std::string_view text, std::string_view name);
 
-    /// Where to pull the image from, in order; never empty. Throws Error{invalid} for a rewrite
-    /// that gives no repository name.
-    [[nodiscard]] std::vector<Endpoint> endpoints(const Reference& reference) const;
+    /// What is wrong in the file and was left out: one line each, with the file's name, the key,
+    /// the value where it is no secret, and what to write instead.
+    [[nodiscard]] const std::vector<std::string>& problems() const { return file_.problems; }
+
+    /// Where to pull the image from, in order; never empty. Without `default_endpoint` (k3s's
+    /// --disable-default-registry-endpoint) the registry itself is left out where a mirror's entry
+    /// applies, unless that lists it. An endpoint whose `configs` entry can't be used is left out
+    /// where there is another one of its kind. Throws Error{invalid} when what is needed can't be
+    /// used, for a rewrite that gives no repository name, and when no endpoint is left.
+    [[nodiscard]] std::vector<Endpoint> endpoints(const Reference& reference,
+                                                  bool default_endpoint = true) const;
 
   private:
-    struct Rewrite {
-        std::string pattern;
-        std::string replacement;
-    };
-    struct Mirror {
-        std::vector<std::string> urls;
-        std::vector<Rewrite> rewrites;
-    };
-    struct Config {
-        Credentials credentials;
-        TlsFiles tls;
-    };
-
-    void read_mirror(const std::string& host, const Json& value);
-    void read_config(const std::string& host, const Json& value);
     [[nodiscard]] std::string rewritten(const std::string& key, const Mirror& mirror,
                                         const std::string& repository) const;
-    [[nodiscard]] Endpoint endpoint(const std::string& url) const;
+    [[nodiscard]] const RegistryConfig* config_of(const std::string& host) const;
+    [[nodiscard]] std::optional<Endpoint> endpoint(const std::string& url,
+                                                   std::string& why_not) const;
 
-    std::string name_;
-    std::map<std::string, Mirror> mirrors_;
-    std::map<std::string, Config> configs_;
+    RegistriesFile file_;
 };
 
 }  // namespace kua::oci

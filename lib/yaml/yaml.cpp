@@ -6,11 +6,13 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -25,6 +27,9 @@ namespace {
 
 constexpr std::size_t kMostBytes = 1U << 20U;
 constexpr std::size_t kMostLevels = 100;
+/// What aliases may repeat, and anchors may keep for it: by this a small text can't become a large
+/// value ("billion laughs").
+constexpr std::size_t kMostRepeated = 1U << 20U;
 
 constexpr std::string_view kString = "tag:yaml.org,2002:str";
 constexpr std::string_view kInteger = "tag:yaml.org,2002:int";
@@ -33,6 +38,7 @@ constexpr std::string_view kBoolean = "tag:yaml.org,2002:bool";
 constexpr std::string_view kNull = "tag:yaml.org,2002:null";
 constexpr std::string_view kMap = "tag:yaml.org,2002:map";
 constexpr std::string_view kSequence = "tag:yaml.org,2002:seq";
+constexpr std::string_view kMerge = "tag:yaml.org,2002:merge";
 
 std::string place(std::string_view name, const YAML::Mark& mark) {
     return mark.is_null() ? std::string(name)
@@ -176,7 +182,17 @@ std::string with_escapes_in_utf8(const std::string& value) {
     return result;
 }
 
-/// Builds the value from the parser's events. YAML::Load would hide aliases and repeated keys.
+/// A value on its way into the one that holds it.
+struct Part {
+    Json value;
+    std::string text{};      ///< Of a scalar, as it is written: `1.10: x` has the key `1.10`.
+    std::size_t weight = 1;  ///< Values in it, and bytes of text.
+    std::size_t levels = 0;  ///< Of nesting, itself included; 0: a scalar.
+    bool merge_key = false;  ///< A plain `<<`.
+};
+
+/// Builds the value from the parser's events. YAML::Load would hide repeated keys, and leaves merge
+/// keys as they are.
 class Builder final : public YAML::EventHandler {
   public:
     explicit Builder(std::string_view name) : name_(name) {}
@@ -190,40 +206,54 @@ class Builder final : public YAML::EventHandler {
     }
     void OnDocumentEnd() override {}
 
-    void OnAnchor(const YAML::Mark& mark, const std::string& /*anchor_name*/) override {
-        fail(mark, "anchors and aliases are not supported");
-    }
-    void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        fail(mark, "anchors and aliases are not supported");
+    void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+        const auto found = anchors_.find(anchor);
+        if (found == anchors_.end()) {
+            fail(mark, "an alias is within what it repeats");
+        }
+        const Part& part = found->second;
+        check_repeated(mark, part.weight);
+        if (levels_.size() + part.levels > kMostLevels) {
+            fail(mark, format("nested deeper than {} levels", kMostLevels));
+        }
+        if (expects_key() && part.levels > 0) {
+            fail(mark, "a key must be a scalar");
+        }
+        add(mark, part);
     }
 
-    void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        add(mark, nullptr, "");
+    void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+        add(mark, kept(mark, {nullptr}, anchor));
     }
 
-    void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+    void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   const std::string& written) override {
-        const std::string value = with_escapes_in_utf8(written);
-        add(mark, typed(mark, tag, value), value);
+        Part part{nullptr, with_escapes_in_utf8(written), 1 + written.size()};
+        part.merge_key =
+            expects_key() && part.text == "<<" && (tag == "?" || tag.empty() || tag == kMerge);
+        part.value = part.merge_key ? Json(part.text) : typed(mark, tag, part.text);
+        add(mark, kept(mark, std::move(part), anchor));
     }
 
-    void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+    void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                          YAML::EmitterStyle::value /*style*/) override {
-        open(mark, Json::array(), tag, kSequence);
+        open(mark, Json::array(), tag, kSequence, anchor);
     }
     void OnSequenceEnd() override { close(); }
 
-    void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+    void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                     YAML::EmitterStyle::value /*style*/) override {
-        open(mark, Json::object(), tag, kMap);
+        open(mark, Json::object(), tag, kMap, anchor);
     }
     void OnMapEnd() override { close(); }
 
   private:
     struct Level {
-        Json value;
-        std::optional<std::string> key;  ///< Of a map: the key whose value comes next.
+        Part part;
         YAML::Mark mark;
+        YAML::anchor_t anchor;
+        std::optional<Part> key{};  ///< Of a map: the key whose value comes next.
+        Json merged = nullptr;      ///< What `<<` stands for.
     };
 
     [[noreturn]] void fail(const YAML::Mark& mark, std::string_view reason) const {
@@ -256,8 +286,24 @@ class Builder final : public YAML::EventHandler {
         return std::move(*result);
     }
 
-    void open(const YAML::Mark& mark, Json empty, const std::string& tag,
-              std::string_view expected) {
+    void check_repeated(const YAML::Mark& mark, std::size_t weight) {
+        repeated_ += weight;
+        if (repeated_ > kMostRepeated) {
+            fail(mark, "its anchors and aliases repeat more than 1 MiB");
+        }
+    }
+
+    /// The same, remembered for its aliases where it has an anchor.
+    Part kept(const YAML::Mark& mark, Part part, YAML::anchor_t anchor) {
+        if (anchor != 0) {
+            check_repeated(mark, part.weight);
+            anchors_[anchor] = part;
+        }
+        return part;
+    }
+
+    void open(const YAML::Mark& mark, Json empty, const std::string& tag, std::string_view expected,
+              YAML::anchor_t anchor) {
         if (!tag.empty() && tag != "?" && tag != "!" && tag != expected) {
             fail(mark, format("unknown type {}", excerpt(tag, 60)));
         }
@@ -267,47 +313,74 @@ class Builder final : public YAML::EventHandler {
         if (expects_key()) {
             fail(mark, "a key must be a scalar");
         }
-        levels_.push_back({std::move(empty), std::nullopt, mark});
+        Part part{std::move(empty)};
+        part.levels = 1;
+        levels_.push_back({std::move(part), mark, anchor});
     }
 
     void close() {
         Level level = std::move(levels_.back());
         levels_.pop_back();
-        add(level.mark, std::move(level.value), "");
+        if (level.merged.is_object()) {
+            // insert() leaves what is there: a map's own keys win, wherever they stand.
+            level.part.value.insert(level.merged.begin(), level.merged.end());
+        }
+        add(level.mark, kept(level.mark, std::move(level.part), level.anchor));
     }
 
     [[nodiscard]] bool expects_key() const {
-        return !levels_.empty() && levels_.back().value.is_object() && !levels_.back().key;
+        return !levels_.empty() && levels_.back().part.value.is_object() && !levels_.back().key;
     }
 
-    /// `text` is the scalar as written: `1.10: x` has the key `1.10`, not `1.1`.
-    void add(const YAML::Mark& mark, Json value, const std::string& text) {
+    void add(const YAML::Mark& mark, Part part) {
         if (levels_.empty()) {
-            document_ = std::move(value);
+            document_ = std::move(part.value);
             return;
         }
         Level& level = levels_.back();
-        if (level.value.is_array()) {
-            level.value.push_back(std::move(value));
+        level.part.weight += part.weight;
+        level.part.levels = std::max(level.part.levels, part.levels + 1);
+        Json& value = level.part.value;
+        if (value.is_array()) {
+            value.push_back(std::move(part.value));
             return;
         }
         if (level.key) {
-            level.value[*level.key] = std::move(value);
+            if (level.key->merge_key) {
+                merge(mark, level, part.value);
+            } else {
+                value[level.key->text] = std::move(part.value);
+            }
             level.key.reset();
             return;
         }
-        if (value.is_null()) {
+        if (part.value.is_null()) {
             fail(mark, "a key must not be null");
         }
-        if (level.value.contains(text)) {
-            fail(mark, format("key \"{}\" stands here twice", excerpt(text, 60)));
+        const bool twice = part.merge_key ? !level.merged.is_null() : value.contains(part.text);
+        if (twice) {
+            fail(mark, format("key \"{}\" stands here twice", excerpt(part.text, 60)));
         }
-        level.key = text;
+        level.key = std::move(part);
+    }
+
+    /// YAML 1.1's merge key: a map, or a list of maps of which an earlier one wins.
+    void merge(const YAML::Mark& mark, Level& level, const Json& what) const {
+        level.merged = Json::object();
+        const Json list = what.is_array() ? what : Json::array({what});
+        for (const Json& one : list) {
+            if (!one.is_object()) {
+                fail(mark, "<< needs a mapping, or a list of mappings");
+            }
+            level.merged.insert(one.begin(), one.end());
+        }
     }
 
     std::string_view name_;
     Json document_;
     std::vector<Level> levels_;
+    std::map<YAML::anchor_t, Part> anchors_;  ///< Of what is complete.
+    std::size_t repeated_ = 0;
     int documents_ = 0;
 };
 

@@ -152,9 +152,29 @@ def test_needs_the_right_password_and_authority(registry, fetch, binary):
 
 def test_says_what_is_wrong_with_registries_yaml_and_with_the_image(registry, fetch):
     fetch.fails("registries.yaml", registries="mirrors: [", image=f"{registry.host}/x")
-    fetch.fails("mirrors.a.endpoint must be a list", registries={"mirrors": {"a": {"endpoint": "b"}}}, image=f"{registry.host}/x")
+    fetch.fails("mirrors.a.lan.endpoint must be a list", registries={"mirrors": {"a.lan": {"endpoint": "b"}}}, image="a.lan/x")
     fetch.fails("is no image", image="../x")
     fetch.fails("there is no v0.0.0", image=f"{registry.host}/{REPOSITORY}:v0.0.0")
+
+
+def test_goes_on_behind_a_mistake_that_is_not_in_its_way(registry, fetch, binary):
+    registry.push(TAG, Image(tar(("opt/k3s", binary))))
+    image = f"{registry.host}/{REPOSITORY}"
+    config = registry.config(**{"https://docker.io": {"endpoint": ["https://mirror.lan"]}, "endpoint": ["https://mirror.lan"],
+                                "other.lan": {"endpoint": ["ftp://mirror.lan"], "auth": {"username": "x"}}})
+    fetch.works(binary, image=image, registries=config)
+    mistakes = ["mirrors.https://docker.io must be named by", "mirrors.endpoint is at the wrong level", "mirrors.other.lan.endpoint[0] is not a",
+                "mirrors.other.lan has a key 'auth'"]
+    checked = subprocess.run([AGENT, "check-config", "--config", fetch.folder / "config.yaml"], capture_output=True, text=True, timeout=60,
+                             check=False).stdout
+    for mistake in mistakes:
+        line = f"{fetch.folder}/registries.yaml: {mistake}"
+        assert fetch.log.count(line) == 1, fetch.log
+        assert f"\nwarn   source: {line}" in checked, checked
+    fetch.fails("mirrors.https://docker.io must be named by", registries=config)
+    config["mirrors"] = {}
+    config["configs"][registry.host]["auth"] = "x"
+    fetch.fails(f"configs.{registry.host}.auth must be a mapping", image=image, registries=config)
 
 
 def test_gets_past_a_mirror_that_is_down_and_one_that_lies(registry, mirrors, fetch, binary):

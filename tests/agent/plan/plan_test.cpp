@@ -110,13 +110,15 @@ TEST(Plan, ServesK3sUpgradeFromAnyRegistry) {
          {"rancher/k3s-upgrade", "docker.io/rancher/k3s-upgrade",
           "rancher/k3s-upgrade:v1.31.4-k3s1", "localhost:5000/rancher/k3s-upgrade",
           "r.example.org:5000/mirror/rancher/k3s-upgrade:v1", "rancher/k3s-upgrade@sha256:abc",
-          "docker.io/rancher/k3s-upgrade:v1@sha256:abc"}) {
+          "docker.io/rancher/k3s-upgrade:v1@sha256:abc", "ghcr.io/k3s-io/k3s-upgrade",
+          "k3s-io/k3s-upgrade:v1.31.4-k3s1", "r.example.org:5000/ghcr/k3s-io/k3s-upgrade:v1"}) {
         EXPECT_EQ(problem_of({{"upgrade", {{"image", image}}}}), "") << image;
     }
     for (const char* image :
          {"", "k3s-upgrade", "rancher/rke2-upgrade", "evilrancher/k3s-upgrade",
           "rancher/k3s-upgrades", "rancher/k3s-upgrade/x", "rancher/k3s-upgrade:v1/x", "bash",
-          "docker.io/library/bash:5", "Rancher/k3s-upgrade"}) {
+          "docker.io/library/bash:5", "Rancher/k3s-upgrade", "ghcr.io/k3s-io/k3s",
+          "ghcr.io/evilk3s-io/k3s-upgrade", "ghcr.io/k3s-upgrade"}) {
         EXPECT_THAT(problem_of({{"upgrade", {{"image", image}}}}), HasSubstr("Unsupported: "))
             << image;
     }

@@ -22,6 +22,8 @@ class FakeSource final : public release::Source {
         return by_image ? called + " " + wanted.image : called;
     }
 
+    [[nodiscard]] bool serves_pins() const override { return by_image; }
+
     std::optional<std::string> checksum(const release::Wanted& /*wanted*/,
                                         std::stop_token /*stop*/) override {
         ++checksums;

@@ -6,6 +6,7 @@
 
 #include "agent/release/cosign.hpp"
 #include "lib/fs/files.hpp"
+#include "lib/log/log.hpp"
 #include "tests/agent/release/fake_sink.hpp"
 #include "tests/fakes/fake_clock.hpp"
 #include "tests/lib/archive/tar_writer.hpp"
@@ -18,7 +19,9 @@ namespace {
 using test::tar_file;
 using test::tar_header;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const auto kVersion = *plan::parse_version("v1.31.4+k3s1");
 const std::string kEnd(1024, '\0');
@@ -32,6 +35,7 @@ std::string other(const std::string& name, char type) {
 class RegistrySourceTest : public ::testing::Test {
   protected:
     void SetUp() override { web_.hosts["https://r.lan"] = repository_.host(); }
+    void TearDown() override { log::set_sink({}); }
 
     Json manifest(const std::vector<std::string>& layers, const std::string& type = kOciLayer) {
         Json list = Json::array();
@@ -57,7 +61,7 @@ class RegistrySourceTest : public ::testing::Test {
 
     Fetched fetch(const std::string& image = "r.lan/a/b",
                   const Signatures& signatures = Signatures()) {
-        RegistrySource source(web_, clock_, {folder_ / "registries.yaml"}, 0,
+        RegistrySource source(web_, clock_, {folder_ / "registries.yaml", default_endpoint_}, 0,
                               architecture("x86_64"), signatures);
         sink_ = {};
         return source.fetch({kVersion, image}, sink_, {});
@@ -74,6 +78,8 @@ class RegistrySourceTest : public ::testing::Test {
     test::FakeClock clock_;
     test::Repository repository_;
     test::FakeSink sink_;
+    bool default_endpoint_ = true;
+    std::vector<std::string> warnings_;
 };
 
 TEST_F(RegistrySourceTest, AsksForTheVersionsTagUnlessTheImageSaysAnother) {
@@ -197,6 +203,47 @@ TEST_F(RegistrySourceTest, ReadsTheFileAnewAndBeginsAnewWhenAMirrorLies) {
                                     HasSubstr("https://r.lan/v2: gives bytes whose digest")));
     fs::write_file(folder_ / "registries.yaml", "mirrors: x");
     EXPECT_THAT(test::thrown_by([&] { fetch(); }).what(), HasSubstr("registries.yaml: mirrors"));
+}
+
+TEST_F(RegistrySourceTest, AsksTheRegistryItselfOnlyWhereItMay) {
+    repository_.add_manifest("v1.31.4-k3s1", manifest({tar_file("opt/k3s", "k3s")}));
+    default_endpoint_ = false;
+    EXPECT_NO_THROW(fetch()) << "it has no mirror";
+    fs::write_file(folder_ / "registries.yaml", "mirrors: {r.lan: {endpoint: [down]}}");
+    const auto error = test::thrown_by([&] { fetch(); });
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("https://down/v2"), Not(HasSubstr("https://r.lan"))));
+    default_endpoint_ = true;
+    EXPECT_NO_THROW(fetch());
+}
+
+TEST_F(RegistrySourceTest, WarnsOnceOfAMistakeThatIsNotInItsWay) {
+    repository_.add_manifest("v1.31.4-k3s1", manifest({tar_file("opt/k3s", "k3s")}));
+    fs::write_file(folder_ / "registries.yaml", "mirrors: {'https://foreign.lan': {}}");
+    log::set_sink([this](log::Level level, std::string_view message, const log::Fields&) {
+        if (level == log::Level::warning) warnings_.emplace_back(message);
+    });
+    const Signatures signatures;
+    RegistrySource source(web_, clock_, {folder_ / "registries.yaml"}, 0, architecture("x86_64"),
+                          signatures);
+    source.fetch({kVersion, "r.lan/a/b"}, sink_, {});
+    source.fetch({kVersion, "r.lan/a/b"}, sink_, {});
+    EXPECT_THAT(warnings_, ElementsAre(HasSubstr("mirrors.https://foreign.lan")));
+    EXPECT_THAT(test::thrown_by([&] {
+                    source.fetch({kVersion, "foreign.lan/b"}, sink_, {});
+                }).what(),
+                HasSubstr("mirrors.https://foreign.lan"));
+    fs::write_file(folder_ / "registries.yaml", "configs: {a.lan: {auth: x}}");
+    source.fetch({kVersion, "r.lan/a/b"}, sink_, {});
+    EXPECT_THAT(warnings_, ElementsAre(HasSubstr("https://foreign.lan"), HasSubstr("a.lan.auth")));
+}
+
+TEST_F(RegistrySourceTest, ReadsK3sOwnFileWhereNoneIsConfigured) {
+    const Signatures signatures;
+    const auto named = [&](const RegistrySettings& settings) {
+        return RegistrySource(web_, clock_, settings, 0, architecture("x86_64"), signatures).name();
+    };
+    EXPECT_EQ(named({}), "registry (/etc/rancher/k3s/registries.yaml)");
+    EXPECT_EQ(named({"/srv/registries.yaml"}), "registry (/srv/registries.yaml)");
 }
 
 TEST_F(RegistrySourceTest, SaysThatThereIsNoSuchImage) {

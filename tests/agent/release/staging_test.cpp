@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "agent/release/file_hash.hpp"
+#include "agent/release/pin.hpp"
 #include "tests/agent/release/fake_source.hpp"
 #include "tests/agent/release/scripts.hpp"
 #include "tests/agent/support.hpp"
@@ -107,6 +108,80 @@ TEST_F(StagingTest, FetchesAgainWhenThePlansImageIsAnother) {
     const Wanted other{kVersion, "registry.example.org/rancher/k3s-upgrade"};
     const auto staged = staging().stage(other, {folder_.path(), folder_.path()}, {}, {});
     EXPECT_EQ(test::read_text(staged.path), source.content);
+}
+
+TEST_F(StagingTest, LeavesAPinnedImageToARegistry) {
+    auto& http = add(script("v1.31.4+k3s1"));
+    http.called = "http https://mirror";
+    auto& registry = add(script("v1.31.4+k3s1") + "# pinned\n");
+    registry.called = "registry";
+    registry.by_image = true;
+    registry.tells = false;
+    const Destinations to{folder_.path(), folder_.path()};
+    for (const std::string& pin : {"sha256:" + std::string(64, '0'), std::string("latest")}) {
+        // Another image has given it, or none that was asked for.
+        EXPECT_EQ(test::read_text(stage().path), http.content);
+        const Wanted wanted{kVersion,
+                            "rancher/k3s-upgrade" + (pin == "latest" ? ":" + pin : "@" + pin)};
+        const auto staged = staging().stage(wanted, to, {}, {});
+        EXPECT_EQ(test::read_text(staged.path), registry.content) << pin;
+        // What http says of the version decides nothing.
+        test::write_text(folder_ / "installed", http.content);
+        EXPECT_FALSE(staging().is_release(wanted, folder_ / "installed", to, {}));
+        test::write_text(folder_ / "installed", registry.content);
+        EXPECT_TRUE(staging().is_release(wanted, folder_ / "installed", to, {}));
+        registry.on_checksum = [] { throw Error(ErrorKind::transient, "registry is away"); };
+        staging().clean();
+        const auto error = error_of([&] { staging().stage(wanted, to, {}, {}); });
+        EXPECT_EQ(error.kind(), ErrorKind::transient);
+        EXPECT_THAT(error.what(), HasSubstr("fetching v1.31.4+k3s1: registry is away; http "
+                                            "https://mirror: skipped: the Plan's image is pinned "
+                                            "to " +
+                                            pin + ", which only a registry can serve"));
+        EXPECT_THAT(files(), IsEmpty());
+        registry.on_checksum = nullptr;
+    }
+}
+
+TEST_F(StagingTest, RefusesAPinnedImageWhereThereIsNoRegistry) {
+    auto& http = add(script("v1.31.4+k3s1"));
+    const Wanted pinned{kVersion, "rancher/k3s-upgrade:v1.31.3-k3s1"};
+    const auto error = error_of([&] {
+        staging().stage(pinned, {folder_.path(), folder_.path()}, {}, {});
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("the Plan's image is pinned to v1.31.3-k3s1"),
+                                    HasSubstr("add `registry: {}` to `source`"),
+                                    HasSubstr("spec.upgrade.image")));
+    EXPECT_EQ(http.fetches, 0);
+    EXPECT_EQ(
+        error_of([&] {
+            staging().is_release(pinned, folder_ / "k3s", {folder_.path(), folder_.path()}, {});
+        }).kind(),
+        ErrorKind::invalid);
+    EXPECT_EQ(http.checksums, 0);
+}
+
+TEST(Pin, IsADigestOrATagThatIsNotTheVersions) {
+    const std::string digest = "sha256:" + std::string(64, 'a');
+    const struct {
+        std::string image;
+        std::optional<std::string> pin;
+    } cases[] = {
+        {"rancher/k3s-upgrade", std::nullopt},
+        {"rancher/k3s-upgrade:v1.31.4-k3s1", std::nullopt},
+        {"r.lan:5000/rancher/k3s-upgrade", std::nullopt},
+        {"rancher/k3s-upgrade:v1.31.3-k3s1", "v1.31.3-k3s1"},
+        {"rancher/k3s-upgrade:latest", "latest"},
+        {"rancher/k3s-upgrade@" + digest, digest},
+        {"rancher/k3s-upgrade:v1.31.4-k3s1@" + digest, digest},
+    };
+    for (const auto& [image, pin] : cases) {
+        EXPECT_EQ(pin_of({kVersion, image}), pin) << image;
+    }
+    const auto error = error_of([] { pin_of({kVersion, "rancher/k3s-upgrade@sha256:abc"}); });
+    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_THAT(error.what(), HasSubstr("spec.upgrade.image"));
 }
 
 TEST_F(StagingTest, IsNotPutOffByANameThatIsNoText) {

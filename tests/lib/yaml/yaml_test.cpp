@@ -125,7 +125,7 @@ TEST(Yaml, TypesPlainScalarsByTheCoreSchema) {
 }
 
 TEST(Yaml, KeepsKeysAsTheyAreWritten) {
-    const Json value = parse("1.10: a\n5: b\ntrue: c\n0x10: d\n\"~\": e\n<<: f\n", "x");
+    const Json value = parse("1.10: a\n5: b\ntrue: c\n0x10: d\n\"~\": e\n\"<<\": f\n", "x");
     EXPECT_EQ(
         value,
         Json::parse(R"({"1.10": "a", "5": "b", "true": "c", "0x10": "d", "~": "e", "<<": "f"})"));
@@ -152,9 +152,14 @@ TEST(Yaml, SaysWhereItIsWrong) {
         {"? [a]\n: 1\n", "config.yaml:1:3: a key must be a scalar"},
         {"{a: 1}: 2\n", "config.yaml:1:"},
         {"~: 1\n", "config.yaml:1:1: a key must not be null"},
-        {"a: &x 1\nb: *x\n", "config.yaml:1:4: anchors"},
         {"a: *x\n", "config.yaml:1:"},
-        {"a: &x {b: *x}\n", "config.yaml:1:4: anchors"},
+        {"a: &x {b: *x}\n", "config.yaml:1:11: an alias is within what it repeats"},
+        {"a: &x [b]\n*x : c\n", "config.yaml:2:1: a key must be a scalar"},
+        {"a: &x ~\n*x : c\n", "config.yaml:2:1: a key must not be null"},
+        {"a: &x b\n*x : c\nb: d\n", "config.yaml:3:1: key \"b\" stands here twice"},
+        {"<<: 1\n", "config.yaml:1:5: << needs a mapping"},
+        {"<<: [{}, 1]\n", "config.yaml:1:5: << needs a mapping"},
+        {"<<: {}\n<<: {}\n", "config.yaml:2:1: key \"<<\" stands here twice"},
         {"a: !!int x\n", "config.yaml:1:4: \"x\" is not a tag:yaml.org,2002:int"},
         {"a: !!binary aGVsbG8=\n", "config.yaml:1:4: "},
         {"a: !mine {b: c}\n", "config.yaml:1:4: unknown type !mine"},
@@ -171,6 +176,76 @@ TEST(Yaml, SaysWhereItIsWrong) {
         EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     }
     invalid_message(std::string_view("a\0b", 3));
+}
+
+TEST(Yaml, RepeatsAtAnAliasWhatHasTheAnchor) {
+    const struct {
+        const char* text;
+        const char* expected;
+    } cases[] = {
+        {"a: &x 1\nb: *x\n", R"({"a": 1, "b": 1})"},
+        {"a: &x\nb: *x\n", R"({"a": null, "b": null})"},
+        {"a: &x \"1.10\"\nb: [*x, *x]\n", R"({"a": "1.10", "b": ["1.10", "1.10"]})"},
+        {"a: &x {b: &y [1, {c: d}], e: *y}\nf: *x\n",
+         R"({"a": {"b": [1, {"c": "d"}], "e": [1, {"c": "d"}]},
+             "f": {"b": [1, {"c": "d"}], "e": [1, {"c": "d"}]}})"},
+        {"a: &x 1\nb: &x 2\nc: *x\n", R"({"a": 1, "b": 2, "c": 2})"},
+        {"&k 1.10: a\nb: {*k : c}\n", R"({"1.10": "a", "b": {"1.10": "c"}})"},
+        {"&x {a: 1}\n", R"({"a": 1})"},
+    };
+    for (const auto& test : cases) {
+        EXPECT_EQ(parse(test.text, "x"), Json::parse(test.expected)) << test.text;
+    }
+}
+
+TEST(Yaml, MergesWhatStandsBehindTheMergeKey) {
+    const struct {
+        const char* text;
+        const char* expected;
+    } cases[] = {
+        {"x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n",
+         R"({"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}})"},
+        {"x: &x {a: 1, b: 2}\ny:\n  b: 3\n  <<: *x\n",
+         R"({"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}})"},
+        {"<<: [{a: 1}, {a: 2, b: 2}]\nc: 3\n", R"({"a": 1, "b": 2, "c": 3})"},
+        {"x: &x {a: {b: 1}}\ny: &y {<<: *x, c: 2}\nz: {<<: *y, a: {d: 3}}\n",
+         R"({"x": {"a": {"b": 1}}, "y": {"a": {"b": 1}, "c": 2}, "z": {"a": {"d": 3}, "c": 2}})"},
+        {"!!merge <<: {a: 1}\n", R"({"a": 1})"},
+        {"<<: []\n", "{}"},
+        {"'<<': {a: 1}\n", R"({"<<": {"a": 1}})"},
+        {"a: <<\n", R"({"a": "<<"})"},
+    };
+    for (const auto& test : cases) {
+        EXPECT_EQ(parse(test.text, "x"), Json::parse(test.expected)) << test.text;
+    }
+}
+
+TEST(Yaml, BoundsWhatAliasesRepeat) {
+    std::string laughs = "a0: &a0 [ha, ha, ha]\n";
+    for (int number = 1; number < 30; ++number) {
+        const std::string below = "*a" + std::to_string(number - 1);
+        laughs += "a" + std::to_string(number) + ": &a" + std::to_string(number) + " [" + below +
+                  ", " + below + "]\n";
+    }
+    EXPECT_NE(invalid_message(laughs).find("aliases repeat more than 1 MiB"), std::string::npos);
+    // Each of these anchors has all that stands within the others.
+    std::string russian_dolls;
+    for (int number = 0; number < 90; ++number) {
+        russian_dolls += "&a" + std::to_string(number) + " [";
+    }
+    russian_dolls += std::string(100'000, 'a') + std::string(90, ']');
+    EXPECT_NE(invalid_message(russian_dolls).find("more than 1 MiB"), std::string::npos);
+    std::string merges = "a0: &a0 {x: " + std::string(1000, 'a') + "}\nb:\n";
+    for (int number = 0; number < 2000; ++number) {
+        merges += "- <<: *a0\n";
+    }
+    EXPECT_NE(invalid_message(merges).find("more than 1 MiB"), std::string::npos);
+    std::string deeper = "a0: &a0 [ha]\n";
+    for (int number = 1; number < 200; ++number) {
+        deeper += "a" + std::to_string(number) + ": &a" + std::to_string(number) + " [*a" +
+                  std::to_string(number - 1) + "]\n";
+    }
+    EXPECT_NE(invalid_message(deeper).find("100 levels"), std::string::npos);
 }
 
 TEST(Yaml, BoundsDepthAndSize) {
