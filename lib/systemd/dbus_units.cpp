@@ -10,6 +10,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/systemd/command_line.hpp"
 #include "lib/systemd/session.hpp"
 
 namespace kua::systemd {
@@ -20,6 +21,7 @@ constexpr const char* kManagerPath = "/org/freedesktop/systemd1";
 constexpr const char* kManager = "org.freedesktop.systemd1.Manager";
 constexpr const char* kUnit = "org.freedesktop.systemd1.Unit";
 constexpr const char* kServiceUnit = "org.freedesktop.systemd1.Service";
+constexpr const char* kNoSuchUnit = "org.freedesktop.systemd1.NoSuchUnit";
 constexpr const char* kProperties = "org.freedesktop.DBus.Properties";
 
 using Properties = std::map<std::string, sdbus::Variant>;
@@ -240,6 +242,34 @@ std::vector<std::string> DbusUnits::services() {
                 }
             }
             return std::vector<std::string>(names.begin(), names.end());
+        });
+    });
+}
+
+std::vector<UnitProcess> DbusUnits::processes(const std::string& name) {
+    return with_context(format("looking at the processes of {}", name), [&] {
+        return state_->with_session([&](Session& session) {
+            const Patience patience(kCallTimeout, {});
+            const auto manager = session.proxy(kManagerPath);
+            const auto unit = session.proxy(unit_path(session, *manager, patience, name));
+            if (!read_state(session, *unit, patience, name)) {
+                throw Error(ErrorKind::failed, "no such unit");
+            }
+            // Control group, pid, command line.
+            using Processes = std::vector<sdbus::Struct<std::string, std::uint32_t, std::string>>;
+            std::vector<UnitProcess> found;
+            try {
+                for (const auto& process : session.ask<Processes>(*manager, patience, kManager,
+                                                                  "GetUnitProcesses", name)) {
+                    found.push_back({process.get<1>(), unquoted_command(process.get<2>())});
+                }
+            } catch (const Refusal& refusal) {
+                // systemd forgets units in which nothing runs, and does not load them for this.
+                if (refusal.name() != kNoSuchUnit) {
+                    throw;
+                }
+            }
+            return found;
         });
     });
 }

@@ -23,6 +23,7 @@ class DbusUnits final : public Units {
 
     std::optional<UnitState> state(const std::string& name) override;
     std::vector<std::string> services() override;
+    std::vector<UnitProcess> processes(const std::string& name) override;
     JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) override;
     JobResult stop(const std::string& name, Duration timeout, std::stop_token stop) override;
     JobResult start(const std::string& name, Duration timeout, std::stop_token stop) override;

@@ -39,13 +39,14 @@ bool is_absence(std::string_view name) {
            std::find(kAway.begin(), kAway.end(), name) != kAway.end();
 }
 
-Error refusal(const sdbus::Error& error, std::string_view deed) {
+[[noreturn]] void throw_answer(const sdbus::Error& error, std::string_view deed) {
     if (is_absence(error.getName())) {
-        return {ErrorKind::transient, format("{}: systemd does not answer: {} ({})", deed,
-                                             one_line(error.getMessage()), error.getName())};
+        throw Error(ErrorKind::transient, format("{}: systemd does not answer: {} ({})", deed,
+                                                 one_line(error.getMessage()), error.getName()));
     }
-    return {ErrorKind::failed, format("{}: systemd refused: {} ({})", deed,
-                                      one_line(error.getMessage()), error.getName())};
+    throw Refusal(
+        format("{}: systemd refused: {} ({})", deed, one_line(error.getMessage()), error.getName()),
+        error.getName());
 }
 
 }  // namespace
@@ -145,7 +146,7 @@ sdbus::MethodReply Session::answer_to(sdbus::MethodCall& message, sdbus::IProxy&
         }
     }
     if (outcome->error) {
-        throw refusal(*outcome->error, method);
+        throw_answer(*outcome->error, method);
     }
     return std::move(*outcome->reply);
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "lib/base/clock.hpp"
 #include "lib/base/error.hpp"
@@ -62,7 +63,7 @@ class Session {
     bool turn(const Patience& patience);
 
     /// Sends the call and waits for its answer, by `turn`, so that signals are taken in the order
-    /// in which they come. Throws Error{transient, failed, stopped}.
+    /// in which they come. Throws Error{transient, stopped}, and Refusal, which is Error{failed}.
     template <typename... Arguments>
     sdbus::MethodReply call(sdbus::IProxy& proxy, const Patience& patience,
                             const std::string& interface, const std::string& method,
@@ -92,6 +93,19 @@ class Session {
                                  const Patience& patience, const std::string& method);
 
     std::unique_ptr<sdbus::IConnection> connection_;
+};
+
+/// systemd has answered a call with an error: Error{failed}.
+class Refusal : public Error {
+  public:
+    Refusal(const std::string& message, std::string name)
+        : Error(ErrorKind::failed, message), name_(std::move(name)) {}
+
+    /// D-Bus's name of the error, `org.freedesktop.systemd1.NoSuchUnit`.
+    [[nodiscard]] const std::string& name() const { return name_; }
+
+  private:
+    std::string name_;
 };
 
 /// What an error of the connection itself becomes: Error{transient}.

@@ -34,6 +34,14 @@ struct UnitState {
     std::string result;  ///< Of the last run: `success`, `exit-code`, `timeout`, …
 };
 
+/// A process in a unit's control group, or in one below it.
+struct UnitProcess {
+    std::uint32_t pid = 0;
+    /// Its arguments (or the title it gave itself), without quotes, one blank between them. systemd
+    /// says `[name]` for a process that has none.
+    std::string command;
+};
+
 /// True when a unit that was `before` still runs: active, with the same main process, and not
 /// started again by systemd meanwhile. (A unit that reloads is active.)
 [[nodiscard]] inline bool runs_on(const UnitState& before, const UnitState& now) {
@@ -61,6 +69,11 @@ class Units {
     /// Names of all unit files and loaded units that end in `.service`, sorted; without templates
     /// (`getty@.service`), which have no state. Throws Error{transient}.
     virtual std::vector<std::string> services() = 0;
+
+    /// What runs in the unit now, the children that outlived a stop among them (KillMode=process).
+    /// Empty for a unit without processes. Throws Error{transient}, Error{failed} when there is no
+    /// such unit.
+    virtual std::vector<UnitProcess> processes(const std::string& name) = 0;
 
     /// RestartUnit(name, "replace"), then waits for that job's JobRemoved. Throws Error{transient}
     /// when the deadline passes or the bus goes away before the job ended (the job may still be

@@ -42,6 +42,13 @@ class FakeUnits final : public systemd::Units {
         return names;
     }
 
+    std::vector<systemd::UnitProcess> processes(const std::string& name) override {
+        if (!units.contains(name)) {
+            throw Error(ErrorKind::failed, "no unit " + name);
+        }
+        return on_processes ? on_processes(name) : running[name];
+    }
+
     systemd::JobResult restart(const std::string& name, Duration timeout,
                                std::stop_token stop) override {
         if (stop.stop_requested()) {
@@ -107,6 +114,10 @@ class FakeUnits final : public systemd::Units {
     }
 
     std::map<std::string, systemd::UnitState> units;
+    /// What runs in each unit; a job changes nothing about it.
+    std::map<std::string, std::vector<systemd::UnitProcess>> running;
+    /// Instead of it; may throw.
+    std::function<std::vector<systemd::UnitProcess>(const std::string& name)> on_processes;
     /// What a restart does and how its job ends; may throw. Without one every job is done.
     std::function<systemd::JobResult(const std::string& name)> on_restart;
     /// The same for a stop, and for a start.

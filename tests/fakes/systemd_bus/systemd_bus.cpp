@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -44,6 +45,7 @@ sdbus::ObjectPath path_of(const std::string& unit) {
 using ExecCommand =
     sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t,
                   std::uint64_t, std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
+using UnitProcess = sdbus::Struct<std::string, std::uint32_t, std::string>;
 using UnitFile = sdbus::Struct<std::string, std::string>;
 using ListedUnit =
     sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
@@ -58,6 +60,7 @@ struct SystemdBus::State {
     mutable std::mutex mutex;
     mutable std::condition_variable read_by_someone;
     std::map<std::string, FakeUnit> units;
+    std::set<std::string> forgotten;
     std::map<std::string, int> reads;
     OnJob job_action;
     bool subscribed = false;
@@ -105,6 +108,7 @@ struct SystemdBus::State {
     void run_job(const std::weak_ptr<State>& self, const std::string& method,
                  sdbus::Result<sdbus::ObjectPath>&& answer, const std::string& name);
     sdbus::ObjectPath load(const std::string& name);
+    std::vector<UnitProcess> processes_of(const std::string& name) const;
     std::vector<UnitFile> unit_files() const;
     std::vector<ListedUnit> listed_units() const;
 };
@@ -197,6 +201,20 @@ sdbus::ObjectPath SystemdBus::State::load(const std::string& name) {
     return path_of(name);
 }
 
+std::vector<UnitProcess> SystemdBus::State::processes_of(const std::string& name) const {
+    const std::lock_guard lock(mutex);
+    const auto found = units.find(name);
+    // systemd loads no unit for this.
+    if (found == units.end() || found->second.load_state != "loaded" || forgotten.contains(name)) {
+        throw sdbus::Error("org.freedesktop.systemd1.NoSuchUnit", "Unit " + name + " not loaded.");
+    }
+    std::vector<UnitProcess> processes;
+    for (const auto& [pid, command] : found->second.processes) {
+        processes.emplace_back("/system.slice/" + name, pid, command);
+    }
+    return processes;
+}
+
 std::vector<UnitFile> SystemdBus::State::unit_files() const {
     const std::lock_guard lock(mutex);
     std::vector<UnitFile> files{{"/usr/lib/systemd/system/getty@.service", "enabled"},
@@ -258,6 +276,9 @@ void SystemdBus::State::add_manager(const std::weak_ptr<State>& self) {
     manager->registerMethod("LoadUnit")
         .onInterface(kManager)
         .implementedAs([this](const std::string& name) { return load(name); });
+    manager->registerMethod("GetUnitProcesses")
+        .onInterface(kManager)
+        .implementedAs([this](const std::string& name) { return processes_of(name); });
     manager->registerMethod("ListUnitFiles").onInterface(kManager).implementedAs([this] {
         return unit_files();
     });
@@ -320,6 +341,11 @@ void SystemdBus::set(const FakeUnit& unit) {
 
 void SystemdBus::end_foreign_job(const std::string& unit, const std::string& result) {
     state_->send_job_removed(4711, std::string(kManagerPath) + "/job/4711", unit, result);
+}
+
+void SystemdBus::forget(const std::string& unit) {
+    const std::lock_guard lock(state_->mutex);
+    state_->forgotten.insert(unit);
 }
 
 int SystemdBus::reads(const std::string& unit) const {

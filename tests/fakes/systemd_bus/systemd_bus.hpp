@@ -28,6 +28,8 @@ struct FakeUnit {
     std::uint32_t main_pid = 0;
     std::uint32_t n_restarts = 0;
     std::string result = "success";
+    /// Pid and command line, the latter quoted as systemd quotes it.
+    std::vector<std::pair<std::uint32_t, std::string>> processes{};
 };
 
 /// One such call under way. May be used from any thread, and be kept; when the bus is gone,
@@ -70,6 +72,9 @@ class SystemdBus {
 
     /// JobRemoved for a job that nobody asked us for.
     void end_foreign_job(const std::string& unit, const std::string& result);
+
+    /// systemd forgets a unit in which nothing runs, until it is loaded again.
+    void forget(const std::string& unit);
 
     /// How often the unit's state was read.
     [[nodiscard]] int reads(const std::string& unit) const;

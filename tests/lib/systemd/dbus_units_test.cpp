@@ -30,6 +30,7 @@ using fakes::FakeJob;
 using fakes::FakeUnit;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 constexpr Duration kLong = 60s;
 /// For a wait that is to end by itself: its questions before that must be answered by then.
@@ -153,6 +154,31 @@ TEST_F(UnitsState, TellsWhatSystemdHasAgainstTheName) {
     EXPECT_THAT(
         message_of(ErrorKind::failed, [&] { (void)units_.state("k3s"); }),
         HasSubstr("looking at k3s: LoadUnit: systemd refused: Unit name k3s is not valid."));
+    // And goes on working.
+    EXPECT_TRUE(units_.state("k3s.service"));
+}
+
+TEST_F(UnitsState, HasItsProcessesByTheirCommands) {
+    FakeUnit unit = k3s();
+    unit.processes = {{42, R"("/usr/local/bin/k3s server" "" "")"}, {43, "containerd -c a.toml"}};
+    start_systemd(unit);
+    const auto processes = units_.processes("k3s.service");
+    ASSERT_EQ(processes.size(), 2U);
+    EXPECT_EQ(processes[0].pid, 42U);
+    EXPECT_EQ(processes[0].command, "/usr/local/bin/k3s server");
+    EXPECT_EQ(processes[1].pid, 43U);
+    EXPECT_EQ(processes[1].command, "containerd -c a.toml");
+}
+
+TEST_F(UnitsState, HasNoProcessesWhereNothingRuns) {
+    EXPECT_THAT(units_.processes("k3s.service"), IsEmpty());
+    systemd_->forget("k3s.service");
+    EXPECT_THAT(units_.processes("k3s.service"), IsEmpty());
+}
+
+TEST_F(UnitsState, HasNoProcessesToTellForAnUnknownUnit) {
+    EXPECT_EQ(message_of(ErrorKind::failed, [&] { (void)units_.processes("k3s-agent.service"); }),
+              "looking at the processes of k3s-agent.service: no such unit");
     // And goes on working.
     EXPECT_TRUE(units_.state("k3s.service"));
 }
