@@ -156,6 +156,22 @@ TEST_F(Datastore, OfTheVersionThatWorkedIsKeptHoweverOftenTheNextOneFails) {
         << "by what had it open, whatever the Node says";
 }
 
+TEST_F(Datastore, OfTheVersionThatWorkedIsKeptUntilAnotherOneDoes) {
+    new_is_not_ready_ = true;
+    limits_.health = std::chrono::seconds(2);
+    for (const auto* in_place : {kOldVersion, "v1.31.1+k3s1", "v1.31.2+k3s1", "v1.31.3+k3s1"}) {
+        test::write_text(folder_ / "k3s", script_of(in_place));
+        EXPECT_EQ(upgrade(kOldVersion, in_place, true).ending, Ending::failed);
+    }
+    EXPECT_THAT(versions(), ElementsAre(kOldVersion, "v1.31.2+k3s1", "v1.31.3+k3s1"))
+        << "as long as its binary is kept";
+    new_is_not_ready_ = false;
+    test::write_text(folder_ / "k3s", script_of("v1.31.3+k3s1"));
+    EXPECT_EQ(upgrade(kOldVersion, "1.31.3 again", true).ending, Ending::succeeded);
+    EXPECT_THAT(versions(), ElementsAre("v1.31.2+k3s1", "v1.31.3+k3s1"));
+    EXPECT_THAT(copies(), ElementsAre("v1.31.2+k3s1", "1.31.3 again"));
+}
+
 TEST_F(Datastore, IsSyncedWhileK3sIsStopped) {
     test::write_text(db_ / "state.db-wal", "not in it yet");
     std::vector<std::string> synced;
