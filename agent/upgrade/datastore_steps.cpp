@@ -7,7 +7,6 @@
 #include "agent/upgrade/upgrade.hpp"
 #include "lib/base/format.hpp"
 #include "lib/fs/process.hpp"
-#include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
 
 namespace kua::upgrade {
