@@ -97,7 +97,7 @@ int check_config(const std::filesystem::path& config_path) {
                                                    : config.node.name;
         return format("node {} at {}", name, kubeconfig.server);
     });
-    for (const auto& source : config.sources) {
+    for (const auto& source : sources_of(config, local.found)) {
         std::vector<std::string> warnings;
         fine &= check("source", [&] { return std::visit(SourceChecks{warnings}, source); });
         for (const auto& warning : warnings) {

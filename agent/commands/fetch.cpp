@@ -130,7 +130,8 @@ int fetch(const std::filesystem::path& config_path, const FetchOptions& options)
     const Interrupts interrupts(stop);
     SystemClock clock;
     systemd::DbusUnits units;
-    const auto finder = make_finder(config, units);
+    auto finder = make_finder(config, units);
+    const auto sources = sources_of(config, look_for_k3s(config, finder).found);
     Webs webs(finder);
     const release::Signatures signatures(config.verify.public_keys);
     // Not the agent's own folder, which is not for two. With --to what a broken fetch has left
@@ -146,11 +147,10 @@ int fetch(const std::filesystem::path& config_path, const FetchOptions& options)
     const auto folder =
         parent / (to.empty() ? format("fetch-{}", getpid()) : ".k3s-upgrade-agent-fetch");
     make_own(folder);
-    release::Staging staging(
-        folder,
-        release::make_sources(
-            config.sources, {webs.web(), webs.registry(), clock, signatures, config.download.rate}),
-        signatures);
+    release::Staging staging(folder,
+                             release::make_sources(sources, {webs.web(), webs.registry(), clock,
+                                                             signatures, config.download.rate}),
+                             signatures);
     const auto finish = [&](bool done) {
         if (done || options.to.empty()) {
             staging.clean();

@@ -16,6 +16,22 @@ k3s::Finder make_finder(const Config& config, systemd::Units& units) {
             config.folders.state / "k3s.json"};
 }
 
+std::vector<release::SourceSettings> sources_of(const Config& config,
+                                                const std::optional<k3s::Installation>& k3s) {
+    auto sources = config.sources;
+    for (auto& source : sources) {
+        auto* registry = std::get_if<release::RegistrySettings>(&source);
+        if (registry == nullptr || !k3s) {
+            continue;
+        }
+        if (registry->registries.empty()) {
+            registry->registries = k3s->registries;
+        }
+        registry->default_endpoint = k3s->default_registry_endpoint;
+    }
+    return sources;
+}
+
 LocalK3s look_for_k3s(const Config& config, k3s::Finder& finder) {
     LocalK3s local;
     k3s::Installation place;

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "agent/config.hpp"
 #include "agent/k3s/installation.hpp"
@@ -24,6 +25,10 @@ struct LocalK3s {
     /// what ran here last, or k3s's default.
     std::filesystem::path kubeconfig;
 };
+
+/// The sources as configured, where they leave it to k3s with k3s's own settings for registries.
+std::vector<release::SourceSettings> sources_of(const Config& config,
+                                                const std::optional<k3s::Installation>& k3s);
 
 /// Never throws for a k3s that can't be found.
 LocalK3s look_for_k3s(const Config& config, k3s::Finder& finder);

@@ -156,11 +156,11 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     lock::Slots slots(api, clock, {config.plans.ns, kLockName, node, config.lock.ttl});
     lock::Rival rival(api, clock, config.plans.ns);
     const release::Signatures signatures(config.verify.public_keys);
-    release::Staging staging(
-        config.folders.state / "staging",
-        release::make_sources(
-            config.sources, {webs.web(), webs.registry(), clock, signatures, config.download.rate}),
-        signatures);
+    const auto sources = sources_of(config, local.found);
+    release::Staging staging(config.folders.state / "staging",
+                             release::make_sources(sources, {webs.web(), webs.registry(), clock,
+                                                             signatures, config.download.rate}),
+                             signatures);
 
     Wakeup node_changed;
     Wakeup plans_changed;
@@ -190,11 +190,12 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     };
     std::stop_source both;
     settings.found = [&](const k3s::Installation& found) {
-        if (config.node.kubeconfig.empty() && found.kubeconfig() != local.kubeconfig) {
-            // What was made of the old place is made anew by the next round.
+        const bool moved = config.node.kubeconfig.empty() && found.kubeconfig() != local.kubeconfig;
+        if (moved || sources_of(config, found) != sources) {
+            // What was made of the old settings is made anew by the next round.
+            log::info("k3s was told something else than when this agent looked; starting over");
             both.request_stop();
-            throw Error(ErrorKind::stopped, format("k3s's data-dir is {} now ({}); starting over",
-                                                   found.data_dir.string(), found.by.data_dir));
+            throw Error(ErrorKind::stopped, "starting over");
         }
     };
     upgrade::NodeLoop node_loop(

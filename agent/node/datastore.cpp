@@ -4,11 +4,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "agent/node/outside.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
-#include "lib/log/log.hpp"
 
 namespace kua::node {
 
@@ -16,9 +14,10 @@ namespace {
 
 using Path = std::filesystem::path;
 
-constexpr auto kSnapshotName = "k3s-upgrade-agent";
 constexpr auto kPartial = ".partial";
 constexpr std::uint64_t kGrowth = 16;
+constexpr Duration kLookAgain{1'000};
+constexpr std::size_t kMostOfCommand = 100;
 
 Path db_of(const Path& data_dir) { return data_dir / "server" / "db"; }
 
@@ -52,30 +51,12 @@ Path partial_of(const Path& target) {
     return partial;
 }
 
-fs::Finished etcd_snapshot(const SnapshotCommand& command, std::vector<std::string> arguments,
-                           Duration timeout, const std::stop_token& stop) {
-    Outside outside;
-    outside.description = "A snapshot of etcd for k3s-upgrade-agent";
-    outside.program = command.k3s;
-    outside.arguments = {"etcd-snapshot"};
-    std::ranges::move(arguments, std::back_inserter(outside.arguments));
-    outside.arguments.insert(outside.arguments.end(),
-                             {"--data-dir", command.data_dir.string(), "--name", kSnapshotName});
-    outside.environment = command.unit.environment;
-    outside.environment_files = command.unit.environment_files;
-    outside.timeout = timeout;
-    return run_outside(outside, stop);
-}
-
-/// The name that k3s gives a snapshot is ours, the node's and the time.
-std::string snapshot_in(const std::string& said) {
-    const auto begin = said.find(format("{}-", kSnapshotName));
-    if (begin == std::string::npos) {
-        return format("the newest {}-… of `k3s etcd-snapshot ls`", kSnapshotName);
-    }
-    const auto end = said.find_first_not_of(
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", begin);
-    return said.substr(begin, end == std::string::npos ? end : end - begin);
+/// Of a copy's name; empty for what is no copy.
+std::string version_in(const std::string& name) {
+    // `2026-01-01T000000Z-v1.30.4+k3s1`
+    constexpr std::size_t kWhen = 18;
+    const bool is_copy = name.size() > kWhen + 1 && name[kWhen - 1] == 'Z' && name[kWhen] == '-';
+    return is_copy ? name.substr(kWhen + 1) : std::string();
 }
 
 }  // namespace
@@ -137,39 +118,107 @@ void discard_copy(const Path& target) {
     });
 }
 
-void discard_older_copies(const Path& target, std::size_t count) {
+Path name_of_copy(const Path& copies, WallTime now, const std::string& version) {
+    std::error_code code;
+    while (true) {
+        auto when = to_rfc3339(now);
+        std::erase(when, ':');
+        auto name = copies / format("{}-{}", when, version);
+        if (!std::filesystem::exists(name, code)) {
+            return name;
+        }
+        now += std::chrono::seconds(1);  // The clock was set back.
+    }
+}
+
+std::vector<std::string> superfluous(const std::vector<Copy>& copies,
+                                     const std::set<std::string>& kept) {
+    constexpr std::size_t kVersions = 2;
+    std::set<std::string> seen;
+    std::vector<std::string> goes;
+    for (auto copy = copies.rbegin(); copy != copies.rend(); ++copy) {
+        const bool newest = !seen.contains(copy->version);
+        const bool stays = newest && (seen.size() < kVersions || kept.contains(copy->version));
+        seen.insert(copy->version);
+        if (!stays) {
+            goes.push_back(copy->name);
+        }
+    }
+    std::ranges::reverse(goes);
+    return goes;
+}
+
+void discard_older_copies(const Path& target, const std::set<std::string>& kept) {
     as_failure([&] {
-        std::vector<Path> others;
-        for (const auto& entry : std::filesystem::directory_iterator(target.parent_path())) {
-            if (entry.path().extension() == kPartial) {
+        const auto folder = target.parent_path();
+        std::vector<Copy> copies;
+        for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+            auto name = entry.path().filename().string();
+            const bool partial = entry.path().extension() == kPartial;
+            const auto version = version_in(partial ? entry.path().stem().string() : name);
+            if (partial && !version.empty()) {
                 std::filesystem::remove_all(entry.path());
-            } else if (entry.path() != target) {
-                others.push_back(entry.path());
+            } else if (!version.empty() && entry.path() != target) {
+                copies.push_back({std::move(name), version});
             }
         }
-        std::ranges::sort(others, std::greater());
-        for (std::size_t i = count - 1; i < others.size(); ++i) {
-            std::filesystem::remove_all(others[i]);
+        std::ranges::sort(copies, {}, &Copy::name);
+        // Whatever the clock says: it was made last.
+        const auto name = target.filename().string();
+        copies.push_back({name, version_in(name)});
+        for (const auto& each : superfluous(copies, kept)) {
+            std::filesystem::remove_all(folder / each);
         }
     });
 }
 
-std::string save_snapshot(const SnapshotCommand& command, std::size_t count, Duration timeout,
-                          const std::stop_token& stop) {
-    const auto saved = etcd_snapshot(command, {"save"}, timeout, stop);
-    if (!saved.succeeded()) {
-        throw Error(ErrorKind::failed,
-                    format("`k3s etcd-snapshot save` {} (datastore.backup: never goes without)",
-                           why_it_failed(saved, timeout)));
+bool is_k3s_server(std::string_view command) {
+    const auto blank = command.find(' ');
+    const auto program = command.substr(0, blank);
+    const auto rest = blank == std::string_view::npos ? "" : command.substr(blank + 1);
+    const auto word = rest.substr(0, rest.find(' '));
+    const auto name = program.substr(program.rfind('/') + 1);
+    // `init` is said by k3s only of itself; `k3s-server` is the name of the unpacked program.
+    return word == "server" || command.ends_with(" server") || name == "k3s-server" ||
+           (word == "init" && name.starts_with("k3s"));
+}
+
+void wait_until_closed(systemd::Units& units, Clock& clock, const std::string& unit,
+                       Duration timeout, const std::stop_token& stop) {
+    const auto end = clock.monotonic() + timeout;
+    while (true) {
+        std::string why;
+        try {
+            const auto processes = units.processes(unit);
+            const auto left = std::ranges::find_if(
+                processes, [](const auto& process) { return is_k3s_server(process.command); });
+            if (left == processes.end()) {
+                return;
+            }
+            why = format("process {}, \"{}\", still runs", left->pid,
+                         excerpt(left->command, kMostOfCommand));
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::transient) {
+                throw;
+            }
+            why = error.what();
+        }
+        if (clock.monotonic() >= end) {
+            throw Error(ErrorKind::failed,
+                        format("{} was stopped, and {}; its data store can't be copied while k3s "
+                               "may write to it",
+                               unit, why));
+        }
+        if (!clock.wait_for(kLookAgain, stop)) {
+            throw Error(ErrorKind::stopped, "stopped while waiting for k3s to end");
+        }
     }
-    auto name = snapshot_in(saved.output + saved.errors);
-    const auto pruned = etcd_snapshot(
-        command, {"prune", "--snapshot-retention", std::to_string(count)}, timeout, stop);
-    if (!pruned.succeeded()) {
-        log::warning(format("older snapshots of etcd stay: `k3s etcd-snapshot prune` {}",
-                            why_it_failed(pruned, timeout)));
+}
+
+void sync_sqlite(const Path& data_dir) {
+    for (const auto& file : sqlite_files(data_dir)) {
+        fs::sync_durably(file);
     }
-    return name;
 }
 
 }  // namespace kua::node

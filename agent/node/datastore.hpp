@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies of a server's data store from before an upgrade: k3s's own snapshot of its etcd, and the
-// files of its SQLite.
+// Copies of a server's data store from before an upgrade: which are kept, and those of SQLite's
+// files. Snapshots of etcd are made in agent/node/snapshots.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "lib/base/clock.hpp"
 #include "lib/systemd/units.hpp"
@@ -42,21 +44,41 @@ void copy_sqlite(const std::filesystem::path& data_dir, const std::filesystem::p
 /// Removes a copy, and what a crash left of one. Throws Error{failed}.
 void discard_copy(const std::filesystem::path& target);
 
-/// Removes all copies beside `target` but the newest ones by name, so that `count` are left with
-/// `target`. Throws Error{failed}.
-void discard_older_copies(const std::filesystem::path& target, std::size_t count);
+/// A name for a copy in `copies` that sorts by time, `<when>-<version>`, and that no other has.
+/// `version`: of the k3s that had the data store open last.
+std::filesystem::path name_of_copy(const std::filesystem::path& copies, WallTime now,
+                                   const std::string& version);
 
-/// What `k3s etcd-snapshot` needs.
-struct SnapshotCommand {
-    std::filesystem::path k3s;
-    std::filesystem::path data_dir;
-    systemd::UnitState unit;  ///< Its environment is what k3s gets.
+/// A copy, and the version of the k3s that had the data store open last.
+struct Copy {
+    std::string name;
+    std::string version;
 };
 
-/// `k3s etcd-snapshot save` with a name of ours; then all but `count` of that name go (`k3s
-/// etcd-snapshot prune`; what fails of that is only logged). Returns the snapshot's name as k3s
-/// says it. Throws Error{failed} with k3s's last line, Error{stopped}.
-std::string save_snapshot(const SnapshotCommand& command, std::size_t count, Duration timeout,
-                          const std::stop_token& stop);
+/// The rule for copies of both kinds: the newest copy of each of the last two versions is kept, and
+/// that of every version whose binary is kept for going back by hand (`kept`, until an upgrade
+/// succeeds). All others are superfluous. So an upgrade that fails again and again never takes away
+/// the copy of the version that worked. `copies`: the oldest first. Gives names, in that order.
+std::vector<std::string> superfluous(const std::vector<Copy>& copies,
+                                     const std::set<std::string>& kept);
+
+/// Removes the copies that are superfluous once `target`, the newest, is whole, and what a crash
+/// left of one. What has no name of `name_of_copy` stays. Throws Error{failed}.
+void discard_older_copies(const std::filesystem::path& target, const std::set<std::string>& kept);
+
+/// Whether a process with this command line has, or may open, the data store: k3s hides its
+/// arguments, and leaves `<path> server`; with --log it is `k3s init` with a child `k3s server`.
+bool is_k3s_server(std::string_view command);
+
+/// Returns when no k3s server is left among the unit's processes. One that logs to a file (--log,
+/// up to 1.33.5 and 1.34.1) may outlive its main process. Throws Error{failed} that names the
+/// process when one is left after `timeout`, or when systemd can't be asked for that long;
+/// Error{stopped}. Nothing is killed.
+void wait_until_closed(systemd::Units& units, Clock& clock, const std::string& unit,
+                       Duration timeout, const std::stop_token& stop);
+
+/// Makes SQLite's files last (fsync): k3s does not, and a power cut soon after loses its last
+/// seconds. Throws Error{failed}.
+void sync_sqlite(const std::filesystem::path& data_dir);
 
 }  // namespace kua::node

@@ -50,6 +50,8 @@ Json to_json(const Record& record) {
             {"datastore", record.datastore},
             {"dataDir", record.data_dir.string()},
             {"copies", record.copies.string()},
+            {"snapshots", record.snapshots.string()},
+            {"apiServer", record.api_server},
             {"copy", record.copy},
             {"stopped", record.stopped},
             {"lastLines", record.last_lines}};
@@ -103,6 +105,8 @@ Record read_record(const Json& value, const std::string& name) {
     record.datastore = string_at(value, {"datastore"});
     record.data_dir = string_at(value, {"dataDir"});
     record.copies = string_at(value, {"copies"});
+    record.snapshots = string_at(value, {"snapshots"});
+    record.api_server = string_at(value, {"apiServer"});
     record.copy = string_at(value, {"copy"});
     record.stopped = bool_at(value, {"stopped"}, false);
     if (const auto* lines = find(value, {"lastLines"})) {

@@ -50,7 +50,9 @@ struct Record {
     std::string datastore;  ///< To be copied: `etcd` or `sqlite`; empty: none.
     std::filesystem::path data_dir;       ///< k3s's, where it lies.
     std::filesystem::path copies;         ///< The folder for copies of SQLite's files.
-    std::string copy;                     ///< The copy's path, or the name of etcd's snapshot.
+    std::filesystem::path snapshots;      ///< etcd's folder for snapshots; empty: k3s's default.
+    std::string api_server;               ///< This host's own, as kubelet.kubeconfig names it.
+    std::string copy;                     ///< The path of the copy, or of etcd's snapshot.
     bool stopped = false;                 ///< k3s was stopped by us, and not started again yet.
     std::vector<std::string> last_lines;  ///< What the unit said at the new version before that.
 };

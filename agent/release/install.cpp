@@ -144,16 +144,20 @@ std::filesystem::path keep(const Places& places, const std::string& version) {
     return name;
 }
 
-void discard_kept(const Places& places) {
+std::set<std::string> kept_versions(const Places& places) {
     const auto prefix = kept_prefix(places);
-    std::vector<std::filesystem::path> found;
+    std::set<std::string> versions;
     for (const auto& entry : std::filesystem::directory_iterator(places.binary.parent_path())) {
-        if (entry.path().string().starts_with(prefix)) {
-            found.push_back(entry.path());
+        if (auto path = entry.path().string(); path.starts_with(prefix)) {
+            versions.insert(path.substr(prefix.size()));
         }
     }
-    for (const auto& path : found) {
-        fs::remove_durably(path);
+    return versions;
+}
+
+void discard_kept(const Places& places) {
+    for (const auto& version : kept_versions(places)) {
+        fs::remove_durably(kept(places, version));
     }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 
 namespace kua::release {
@@ -45,6 +46,9 @@ std::filesystem::path kept(const Places& places, const std::string& version);
 /// Gives `previous` a second name (hard link) that later upgrades leave alone, and returns it; that
 /// one stays when there is one already. Throws Error{failed}.
 std::filesystem::path keep(const Places& places, const std::string& version);
+
+/// The versions that `keep` has kept. Throws std::filesystem::filesystem_error.
+std::set<std::string> kept_versions(const Places& places);
 
 /// Removes what `keep` has kept, of all versions.
 void discard_kept(const Places& places);

@@ -18,6 +18,8 @@ namespace kua::release {
 
 struct BundleSettings {
     std::filesystem::path directory = "/var/lib/k3s-upgrade-agent/bundles";
+
+    bool operator==(const BundleSettings&) const = default;
 };
 
 /// What k3s reads without --private-registry.
@@ -30,6 +32,7 @@ struct RegistrySettings {
     /// --disable-default-registry-endpoint (from 1.26.13, 1.27.10, 1.28.6 and 1.29.1 on).
     bool default_endpoint = true;
 
+    bool operator==(const RegistrySettings&) const = default;
     /// The file to be read.
     [[nodiscard]] std::filesystem::path file() const {
         return registries.empty() ? kDefaultRegistries : registries;
@@ -40,6 +43,8 @@ struct HttpSettings {
     std::string base_url = "https://github.com/k3s-io/k3s/releases/download";
     std::string ca_file{};           ///< PEM; empty: the system's store.
     std::string credentials_file{};  ///< Empty: none.
+
+    bool operator==(const HttpSettings&) const = default;
 };
 
 using SourceSettings = std::variant<BundleSettings, RegistrySettings, HttpSettings>;

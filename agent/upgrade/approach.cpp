@@ -460,6 +460,8 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     if (site.datastore != node::Datastore::elsewhere) {
         record.data_dir = site.k3s.data_dir;
         record.copies = copies();
+        record.snapshots = site.k3s.snapshots;
+        record.api_server = tools_.api.credentials()->server;
     }
     return record;
 }

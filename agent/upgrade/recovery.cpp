@@ -294,6 +294,13 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
                         {"step", std::string(step->name)}});
             record_.failure += format("; and while rolling back, {}: {}", step->name,
                                       excerpt(error.what(), kMostReason));
+            if (record_.server && step->name == "verify-previous") {
+                const auto old = way_back().previous;
+                std::error_code code;
+                const bool restored = !std::filesystem::exists(old, code);
+                record_.failure +=
+                    "; to go back by hand: " + way_back_in_words(restored ? record_.binary : old);
+            }
         }
     }
     return end_after_hooks({Ending::failed, record_.failure}, stop);

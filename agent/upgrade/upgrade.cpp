@@ -376,8 +376,8 @@ void Upgrade::finish(const Outcome& outcome) {
         if (!record_.images.empty()) {
             tidy_images(outcome);
         }
-        if (copies_sqlite() && !record_.copy.empty() && outcome.ending != Ending::undone) {
-            node::discard_older_copies(record_.copy, kCopies);
+        if (outcome.ending != Ending::undone) {
+            discard_older_copies();
         }
         tools_.journal.end();
     } catch (const Error& error) {
@@ -431,10 +431,15 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
                 throw Error(ErrorKind::failed,
                             format("{}: the deadline has passed: {}", deed, error.what()));
             }
-            // Where k3s is down for good, the host's own status is all there is to read.
-            show(phase_, record_.failure.empty()
-                             ? error.what()
-                             : format("{} ({}: {})", record_.failure, deed, error.what()));
+            const bool failed = !record_.failure.empty();
+            const auto detail =
+                failed ? format("{} ({}: {})", record_.failure, deed, error.what()) : error.what();
+            if (slot_) {
+                slot_->show(phase_, detail);
+            }
+            // Where k3s is down for good, the host's own status is all there is to read, and only a
+            // person can mend it.
+            show_on_host(failed ? lock::kFailed : phase_, detail);
             log::warning(format("{}: {}; trying again", deed, error.what()),
                          {{"plan", record_.plan}, {"step", record_.step}});
         }
@@ -448,6 +453,10 @@ void Upgrade::show(std::string_view phase, const std::string& detail) {
     if (slot_) {
         slot_->show(phase, detail);
     }
+    show_on_host(phase, detail);
+}
+
+void Upgrade::show_on_host(std::string_view phase, const std::string& detail) {
     tools_.report.update([&](node::Status& status) {
         status.phase = phase;
         status.plan = record_.plan;

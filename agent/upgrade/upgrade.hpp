@@ -18,6 +18,7 @@
 #include "agent/node/hooks.hpp"
 #include "agent/node/journal.hpp"
 #include "agent/node/report.hpp"
+#include "agent/node/snapshots.hpp"
 #include "agent/plan/plan.hpp"
 #include "agent/release/install.hpp"
 #include "agent/upgrade/rollback.hpp"
@@ -48,9 +49,6 @@ struct Tools {
 
 /// Of a reason in the lock, where all nodes share a megabyte.
 inline constexpr std::size_t kMostReason = 500;
-
-/// So many upgrades' copies of a data store are kept.
-inline constexpr std::size_t kCopies = 2;
 
 struct Limits {
     Duration restart{300'000};
@@ -164,7 +162,15 @@ class Upgrade {
     void save_snapshot(const std::stop_token& stop);
     void stop_k3s(const std::stop_token& stop);
     void copy_datastore(const std::stop_token& stop);
+    /// Of the k3s that has the data store open, or had: the Node may say another's where the last
+    /// upgrade was left at a version that never came up.
+    [[nodiscard]] std::string version_in_place(const std::stop_token& stop) const;
+    [[nodiscard]] std::filesystem::path snapshot_folder() const;
+    /// Those that this agent has made.
+    [[nodiscard]] node::Snapshots snapshots() const;
     void discard_copy();
+    /// Whatever is the matter with it is only logged.
+    void discard_older_copies() const;
     [[nodiscard]] bool copies_sqlite() const;
     /// Where it was stopped for the copy.
     void start_k3s(const std::stop_token& stop);
@@ -172,7 +178,8 @@ class Upgrade {
     void leave_running();
     /// `act`, with `leave_running` where it is stopped.
     Outcome or_leave_running(const std::function<Outcome()>& act);
-    /// What somebody has to do for the old version to run again.
+    /// What somebody has to do for the old version to run again: only files that are there are
+    /// named. `old_binary` may be the one in k3s's place.
     [[nodiscard]] std::string way_back_in_words(const std::filesystem::path& old_binary) const;
     void uncordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
@@ -197,6 +204,8 @@ class Upgrade {
     /// `must`: what can't be written is thrown, else logged.
     void journal(bool must);
     void show(std::string_view phase, const std::string& detail);
+    /// Not in the slot.
+    void show_on_host(std::string_view phase, const std::string& detail);
 
     Tools tools_;
     Limits limits_;

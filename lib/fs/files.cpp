@@ -274,6 +274,13 @@ bool remove_durably(const Path& path) {
     return true;
 }
 
+void sync_durably(const Path& path) {
+    // Not held up by a pipe, which can't be synced.
+    const UniqueFd fd = open_or_fail("opening", path, O_RDONLY | O_NONBLOCK);
+    sync_file(fd, path);
+    sync_folder(folder_of(path));
+}
+
 void make_folders(const Path& path) {
     Path made;
     for (const Path& step : path) {

@@ -37,6 +37,10 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
 /// Removes a file and makes it last; false when it was not there. Throws Error{failed}.
 bool remove_durably(const std::filesystem::path& path);
 
+/// Makes the file's content last (fsync of it and of its folder), whoever wrote it. Throws
+/// Error{failed}.
+void sync_durably(const std::filesystem::path& path);
+
 /// Makes folders with mode 0700 as far as they are missing, durable. Throws Error{failed}.
 void make_folders(const std::filesystem::path& path);
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <functional>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "lib/base/error.hpp"
@@ -218,35 +217,6 @@ std::optional<UnitState> DbusUnits::state(const std::string& name) {
             const auto manager = session.proxy(kManagerPath);
             const auto unit = session.proxy(unit_path(session, *manager, patience, name));
             return read_state(session, *unit, patience, name);
-        });
-    });
-}
-
-std::vector<std::string> DbusUnits::services() {
-    return with_context("listing units", [&] {
-        return state_->with_session([](Session& session) {
-            const Patience patience(kCallTimeout, {});
-            const auto manager = session.proxy(kManagerPath);
-            std::set<std::string> names;
-            const auto add = [&names](const std::string& name) {
-                if (name.ends_with(".service") && !name.ends_with("@.service")) {
-                    names.insert(name);
-                }
-            };
-            // Path and state (`enabled`, …).
-            using Files = std::vector<sdbus::Struct<std::string, std::string>>;
-            for (const auto& file :
-                 session.ask<Files>(*manager, patience, kManager, "ListUnitFiles")) {
-                const std::string& path = file.get<0>();
-                add(path.substr(path.rfind('/') + 1));
-            }
-            for (const auto& unit :
-                 session.ask<std::vector<ListedUnit>>(*manager, patience, kManager, "ListUnits")) {
-                if (unit.get<2>() != "not-found") {
-                    add(unit.get<0>());
-                }
-            }
-            return std::vector<std::string>(names.begin(), names.end());
         });
     });
 }

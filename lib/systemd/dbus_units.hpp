@@ -22,7 +22,6 @@ class DbusUnits final : public Units {
     DbusUnits& operator=(const DbusUnits&) = delete;
 
     std::optional<UnitState> state(const std::string& name) override;
-    std::vector<std::string> services() override;
     std::vector<std::string> running_services() override;
     std::vector<UnitProcess> processes(const std::string& name) override;
     JobResult restart(const std::string& name, Duration timeout, std::stop_token stop) override;

@@ -69,10 +69,6 @@ class Units {
     /// Error{failed} when systemd refuses the name.
     virtual std::optional<UnitState> state(const std::string& name) = 0;
 
-    /// Names of all unit files and loaded units that end in `.service`, sorted; without templates
-    /// (`getty@.service`), which have no state. Throws Error{transient}.
-    virtual std::vector<std::string> services() = 0;
-
     /// Names of the loaded services that run, or are being started or reloaded, sorted. Throws
     /// Error{transient}.
     virtual std::vector<std::string> running_services() = 0;

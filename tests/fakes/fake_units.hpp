@@ -37,14 +37,6 @@ class FakeUnits final : public systemd::Units {
         return unit == units.end() ? std::nullopt : std::optional(unit->second);
     }
 
-    std::vector<std::string> services() override {
-        std::vector<std::string> names;
-        for (const auto& [name, unit] : units) {
-            names.push_back(name);
-        }
-        return names;
-    }
-
     std::vector<std::string> running_services() override {
         std::vector<std::string> names;
         for (const auto& [name, unit] : units) {

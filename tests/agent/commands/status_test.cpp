@@ -82,8 +82,13 @@ TEST_F(StatusTest, IsToldOfAnAgentThatRuns) {
     Process agent("k3s-upgrade-agent");
     write_status({{"pid", agent.pid()}, {"phase", "Idle"}});
     EXPECT_EQ(ask(), kRuns);
-    write_status({{"pid", agent.pid()}, {"phase", "Blocked"}});
-    EXPECT_EQ(ask(), std::pair(2, true));
+    // It waits for a person.
+    for (const auto* phase : {"Blocked", "Failed", "Misconfigured"}) {
+        write_status({{"pid", agent.pid()}, {"phase", phase}});
+        EXPECT_EQ(ask(), std::pair(2, true)) << phase;
+    }
+    write_status({{"pid", agent.pid()}, {"phase", "RollingBack"}});
+    EXPECT_EQ(ask(), kRuns);
     agent.end();
     EXPECT_EQ(ask(), kDoesNot);
 }

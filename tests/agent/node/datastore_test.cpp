@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way without systemd; on hosts that run it tests/cluster/test_datastore.py looks.
 #include "agent/node/datastore.hpp"
 
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <map>
 
 #include "lib/base/format.hpp"
 #include "tests/agent/support.hpp"
+#include "tests/fakes/fake_clock.hpp"
+#include "tests/fakes/fake_units.hpp"
 
 namespace kua::node {
 namespace {
@@ -18,7 +20,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 class DatastoreTest : public ::testing::Test {
   protected:
@@ -35,20 +36,6 @@ class DatastoreTest : public ::testing::Test {
         }
         std::ranges::sort(names);
         return names;
-    }
-
-    /// A k3s that notes how it is called; `save` and `prune` are what it does then.
-    [[nodiscard]] SnapshotCommand k3s(const std::string& save,
-                                      const std::string& prune = "") const {
-        const auto program = folder_ / "k3s";
-        test::write_text(program,
-                         format("#!/bin/sh\necho \"$TOKEN $*\" >>{}\ncase $2 in\nsave) {};;\n"
-                                "prune) {};;\nesac\n",
-                                (folder_ / "calls").string(), save, prune));
-        std::filesystem::permissions(program, std::filesystem::perms(0755));
-        systemd::UnitState unit;
-        unit.environment = {"TOKEN=t"};
-        return {program, data_dir_, unit};
     }
 
     test::TempFolder folder_;
@@ -100,16 +87,144 @@ TEST_F(DatastoreTest, LeavesNoHalfCopyWhenStopped) {
     EXPECT_THAT(names_in(copies_), ElementsAre("one"));
 }
 
-TEST_F(DatastoreTest, KeepsTheNewestCopies) {
-    for (const auto* name : {"2026-01-01", "2026-02-01", "2026-03-01", "2026-03-02.partial"}) {
-        std::filesystem::create_directories(copies_ / name / "folder");
+/// By a name that sorts by time, and a version.
+std::vector<Copy> as_copies(const std::vector<std::string>& versions) {
+    std::vector<Copy> copies;
+    for (const auto& version : versions) {
+        copies.push_back({std::to_string(copies.size()), version});
     }
-    discard_older_copies(copies_ / "2026-03-01", 2);
-    EXPECT_THAT(names_in(copies_), ElementsAre("2026-02-01", "2026-03-01"));
+    return copies;
+}
+
+TEST(Superfluous, AreAllCopiesButTheNewestOfTheLastTwoVersions) {
+    struct Case {
+        std::vector<std::string> versions;  ///< The oldest first; a copy's name is its index.
+        std::set<std::string> kept;
+        std::vector<std::string> goes;
+    };
+    for (const auto& [versions, kept, goes] : std::vector<Case>{
+             {{}, {}, {}},
+             {{"v1.30"}, {}, {}},
+             {{"v1.29", "v1.30"}, {}, {}},
+             {{"v1.28", "v1.29", "v1.30"}, {}, {"0"}},
+             // Four upgrades.
+             {{"v1.28", "v1.29", "v1.30", "v1.31"}, {}, {"0", "1"}},
+             // The same upgrade fails again and again, and is rolled back each time.
+             {{"v1.29", "v1.30", "v1.30", "v1.30", "v1.30"}, {}, {"1", "2", "3"}},
+             // It is left at the new version, and tried again from there.
+             {{"v1.30", "v1.31", "v1.31", "v1.31"}, {"v1.30"}, {"1", "2"}},
+             // One version after the other fails: what worked stays until one succeeds.
+             {{"v1.30", "v1.31", "v1.32", "v1.33"}, {"v1.30", "v1.31"}, {}},
+             {{"v1.30", "v1.30", "v1.31", "v1.32", "v1.33"}, {"v1.30"}, {"0", "2"}},
+             {{"v1.30", "v1.31", "v1.32", "v1.33"}, {}, {"0", "1"}},
+             // Somebody has gone back by hand.
+             {{"v1.30", "v1.31", "v1.30"}, {}, {"0"}},
+         }) {
+        EXPECT_EQ(superfluous(as_copies(versions), kept), goes) << join(versions, " ");
+    }
+}
+
+TEST_F(DatastoreTest, KeepsTheNewestCopyOfTheLastTwoVersions) {
+    const auto make = [this](const std::string& name) {
+        std::filesystem::create_directories(copies_ / name / "folder");
+        return copies_ / name;
+    };
+    make("2026-01-01T000000Z-v1.29.1+k3s1");
+    make("2026-02-01T000000Z-v1.30.4+k3s1");
+    make("2026-02-02T000000Z-v1.30.4+k3s1.partial");
+    make("by-hand");
+    const auto target = make("2026-03-01T000000Z-v1.31.2+k3s1");
+    discard_older_copies(target, {});
+    EXPECT_THAT(names_in(copies_), ElementsAre("2026-02-01T000000Z-v1.30.4+k3s1",
+                                               "2026-03-01T000000Z-v1.31.2+k3s1", "by-hand"))
+        << "what has no name of ours is somebody else's";
     // The clock was set back: what was made last stays, too.
-    std::filesystem::create_directories(copies_ / "2025-12-31");
-    discard_older_copies(copies_ / "2025-12-31", 2);
-    EXPECT_THAT(names_in(copies_), ElementsAre("2025-12-31", "2026-03-01"));
+    discard_older_copies(make("2025-12-31T000000Z-v1.32.0+k3s1"), {"v1.30.4+k3s1"});
+    EXPECT_THAT(names_in(copies_),
+                ElementsAre("2025-12-31T000000Z-v1.32.0+k3s1", "2026-02-01T000000Z-v1.30.4+k3s1",
+                            "2026-03-01T000000Z-v1.31.2+k3s1", "by-hand"));
+}
+
+TEST_F(DatastoreTest, IsNeverCopiedOverAnotherCopy) {
+    const auto now = parse_rfc3339("2026-01-01T00:00:00Z");
+    const auto first = name_of_copy(copies_, now, "v1.30.4+k3s1");
+    EXPECT_EQ(first.filename(), "2026-01-01T000000Z-v1.30.4+k3s1");
+    std::filesystem::create_directories(first);
+    EXPECT_EQ(name_of_copy(copies_, now, "v1.30.4+k3s1").filename(),
+              "2026-01-01T000001Z-v1.30.4+k3s1");
+}
+
+TEST(K3sServer, IsKnownByWhatItCallsItself) {
+    for (const auto& [command, is_server] : std::map<std::string, bool>{
+             {"/usr/local/bin/k3s server", true},
+             {"k3s server", true},
+             {"/usr/local/bin/k3s init", true},
+             {"/opt/my k3s/k3s server", true},
+             {"/usr/local/bin/k3s server --cluster-init", true},
+             {"/var/lib/rancher/k3s/data/0123/bin/k3s-server", true},
+             {"own-name server", true},
+             {"/usr/local/bin/k3s agent", false},
+             {"containerd -c /var/lib/rancher/k3s/agent/etc/containerd/config.toml", false},
+             {"/var/lib/rancher/k3s/data/0123/bin/containerd-shim-runc-v2 -namespace k8s.io",
+              false},
+             {"/sbin/init", false},
+             {"tail -f /var/log/server.log", false},
+             {"", false},
+         }) {
+        EXPECT_EQ(is_k3s_server(command), is_server) << command;
+    }
+}
+
+class Closed : public ::testing::Test {
+  protected:
+    Closed() {
+        units_.add("k3s.service", {"/usr/local/bin/k3s", "server", "--log", "/var/log/k3s"});
+        units_.running["k3s.service"] = {{7, "k3s server"}, {8, "containerd -c config.toml"}};
+    }
+
+    void wait(Duration timeout) {
+        wait_until_closed(units_, clock_, "k3s.service", timeout, stop_.get_token());
+    }
+
+    test::FakeUnits units_;
+    test::FakeClock clock_;
+    std::stop_source stop_;
+};
+
+TEST_F(Closed, IsADataStoreOnceTheLastK3sHasEnded) {
+    clock_.on_wait([this] {
+        if (clock_.waits() == 3) {
+            units_.running["k3s.service"].erase(units_.running["k3s.service"].begin());
+        }
+    });
+    wait(60s);
+    EXPECT_EQ(clock_.waits(), 3);
+}
+
+TEST_F(Closed, IsNoDataStoreThatAK3sHasOpen) {
+    const auto error = error_of([&] { wait(10s); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("process 7, \"k3s server\", still runs"));
+}
+
+TEST_F(Closed, IsAskedForAgainWhileSystemdIsAway) {
+    units_.running["k3s.service"].clear();
+    units_.on_processes = [this](const std::string&) -> std::vector<systemd::UnitProcess> {
+        if (clock_.waits() == 0) {
+            throw Error(ErrorKind::transient, "the bus is away");
+        }
+        return {};
+    };
+    wait(10s);
+    units_.on_processes = [](const std::string&) -> std::vector<systemd::UnitProcess> {
+        throw Error(ErrorKind::transient, "the bus is away");
+    };
+    EXPECT_THAT(error_of([&] { wait(10s); }).what(), HasSubstr("the bus is away"));
+}
+
+TEST_F(Closed, IsNotWaitedForWhenStopped) {
+    stop_.request_stop();
+    EXPECT_EQ(error_of([&] { wait(10s); }).kind(), ErrorKind::stopped);
 }
 
 TEST_F(DatastoreTest, IsNotCopiedWhereThereIsNoRoom) {
@@ -122,34 +237,6 @@ TEST_F(DatastoreTest, IsNotCopiedWhereThereIsNoRoom) {
     EXPECT_THAT(*reason,
                 AllOf(HasSubstr(folder_.path().string()), HasSubstr("are needed for a copy"),
                       HasSubstr("datastore.backup: never")));
-}
-
-TEST_F(DatastoreTest, IsSavedByK3sItselfAndOlderSnapshotsGo) {
-    const auto command =
-        k3s("echo 'level=info msg=\"Snapshot k3s-upgrade-agent-server-1-17 saved.\"'");
-    EXPECT_EQ(save_snapshot(command, 2, 60s, {}), "k3s-upgrade-agent-server-1-17");
-    const auto data = data_dir_.string();
-    EXPECT_EQ(test::read_text(folder_ / "calls"),
-              format("t etcd-snapshot save --data-dir {} --name k3s-upgrade-agent\n"
-                     "t etcd-snapshot prune --snapshot-retention 2 --data-dir {} --name "
-                     "k3s-upgrade-agent\n",
-                     data, data));
-}
-
-TEST_F(DatastoreTest, IsSavedThoughOlderSnapshotsStay) {
-    EXPECT_THAT(save_snapshot(k3s("echo saved", "exit 1"), 2, 60s, {}),
-                HasSubstr("k3s etcd-snapshot ls"));
-}
-
-TEST_F(DatastoreTest, IsNotSavedWhenK3sFails) {
-    const auto command = k3s("echo first >&2; echo no space left on device >&2; exit 1");
-    const auto error = error_of([&] { save_snapshot(command, 2, 60s, {}); });
-    EXPECT_EQ(error.kind(), ErrorKind::failed);
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("`k3s etcd-snapshot save` failed with exit status 1: "
-                                              "no space left on device"),
-                                    Not(HasSubstr("first")), HasSubstr("datastore.backup: never")));
-    EXPECT_THAT(test::read_text(folder_ / "calls"), Not(HasSubstr("prune")))
-        << "no older one goes for one that is not there";
 }
 
 }  // namespace

@@ -48,6 +48,8 @@ Record full_record() {
     record.datastore = "sqlite";
     record.data_dir = "/var/lib/rancher/k3s";
     record.copies = "/var/lib/k3s-upgrade-agent/datastore";
+    record.snapshots = "/mnt/snapshots";
+    record.api_server = "https://127.0.0.1:6443";
     record.copy = "/var/lib/k3s-upgrade-agent/datastore/2026-01-01T000000Z-v1.30.4+k3s1";
     record.stopped = true;
     record.last_lines = {"level=fatal"};

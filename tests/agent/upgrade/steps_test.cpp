@@ -63,6 +63,11 @@ TEST_F(StepsTest, AreAllTakenForwardInTheOrderOfTheTable) {
 
 TEST_F(StepsTest, StopNoServerThatHasEtcd) {
     datastore_ = "etcd";
+    const auto snapshots = node::default_snapshot_folder(folder_ / "data");
+    std::filesystem::create_directories(snapshots);
+    test::write_text(folder_ / "k3s",
+                     format("{}[ $1 = --version ] || echo etcd >{}/k3s-upgrade-agent-s-17\n", kOld,
+                            snapshots.string()));
     EXPECT_EQ(run(record_with_all(), plan::DrainSpec()).ending, Ending::succeeded);
     EXPECT_EQ(moments_, all({Way::forward}, {"stop", "copy-datastore"}));
 }

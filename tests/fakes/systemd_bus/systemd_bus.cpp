@@ -109,7 +109,6 @@ struct SystemdBus::State {
                  sdbus::Result<sdbus::ObjectPath>&& answer, const std::string& name);
     sdbus::ObjectPath load(const std::string& name);
     std::vector<UnitProcess> processes_of(const std::string& name) const;
-    std::vector<UnitFile> unit_files() const;
     std::vector<ListedUnit> listed_units() const;
 };
 
@@ -215,19 +214,6 @@ std::vector<UnitProcess> SystemdBus::State::processes_of(const std::string& name
     return processes;
 }
 
-std::vector<UnitFile> SystemdBus::State::unit_files() const {
-    const std::lock_guard lock(mutex);
-    std::vector<UnitFile> files{{"/usr/lib/systemd/system/getty@.service", "enabled"},
-                                {"/usr/lib/systemd/system/basic.target", "static"},
-                                {"/usr/lib/systemd/system/never-loaded.service", "disabled"}};
-    for (const auto& [name, unit] : units) {
-        if (unit.load_state == "loaded") {
-            files.emplace_back("/etc/systemd/system/" + name, "enabled");
-        }
-    }
-    return files;
-}
-
 std::vector<ListedUnit> SystemdBus::State::listed_units() const {
     const std::lock_guard lock(mutex);
     std::vector<ListedUnit> listed;
@@ -279,9 +265,6 @@ void SystemdBus::State::add_manager(const std::weak_ptr<State>& self) {
     manager->registerMethod("GetUnitProcesses")
         .onInterface(kManager)
         .implementedAs([this](const std::string& name) { return processes_of(name); });
-    manager->registerMethod("ListUnitFiles").onInterface(kManager).implementedAs([this] {
-        return unit_files();
-    });
     manager->registerMethod("ListUnits").onInterface(kManager).implementedAs([this] {
         return listed_units();
     });

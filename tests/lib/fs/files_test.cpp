@@ -251,6 +251,17 @@ TEST(RemoveDurably, SaysWhetherItWasThere) {
                 HasSubstr("removing " + folder.path().string()));
 }
 
+TEST(SyncDurably, SaysWhatCouldNotBeMadeToLast) {
+    const TempFolder folder;
+    put(folder / "file", "x");
+    EXPECT_NO_THROW(sync_durably(folder / "file"));
+    ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+    for (const auto* name : {"missing", "pipe"}) {
+        EXPECT_THAT(message_of(ErrorKind::failed, [&] { sync_durably(folder / name); }),
+                    HasSubstr((folder / name).string()));
+    }
+}
+
 TEST(MakeFolders, MakesWhatIsMissingForRootAlone) {
     const TempFolder folder;
     make_folders(folder / "a/b/c");

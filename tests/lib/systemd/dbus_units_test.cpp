@@ -183,17 +183,21 @@ TEST_F(UnitsState, HasNoProcessesToTellForAnUnknownUnit) {
     EXPECT_TRUE(units_.state("k3s.service"));
 }
 
-TEST_F(Services, AreThoseWithAFileAndThoseLoadedWithoutTemplates) {
-    FakeUnit masked;
-    masked.name = "masked.service";
-    masked.load_state = "masked";
-    FakeUnit missing;
-    missing.name = "missing.service";
-    missing.load_state = "not-found";
+TEST_F(Services, ThatRunAreThoseThatAreUpOrAboutToBe) {
+    std::vector<FakeUnit> all = {k3s()};
+    for (const auto* state : {"activating", "reloading", "inactive", "failed", "deactivating"}) {
+        FakeUnit unit;
+        unit.name = std::string(state) + ".service";
+        unit.active_state = state;
+        all.push_back(unit);
+    }
+    FakeUnit timer;
+    timer.name = "k3s.timer";
+    all.push_back(timer);
     systemd_.reset();
-    systemd_.emplace(bus_.address(), std::vector{k3s(), masked, missing});
-    EXPECT_THAT(units_.services(),
-                ElementsAre("k3s.service", "masked.service", "never-loaded.service"));
+    systemd_.emplace(bus_.address(), all);
+    EXPECT_THAT(units_.running_services(),
+                ElementsAre("activating.service", "k3s.service", "reloading.service"));
 }
 
 TEST_F(Restart, WaitsForItsJobsResult) {
@@ -510,9 +514,9 @@ TEST_F(Reconnection, IsNotNoticedWhenTheBusWasRestartedInBetween) {
 TEST_F(Reconnection, IsNotNeededWhenOnlySystemdWasAway) {
     EXPECT_TRUE(units_.state("k3s.service"));
     systemd_.reset();
-    message_of(ErrorKind::transient, [&] { (void)units_.services(); });
+    message_of(ErrorKind::transient, [&] { (void)units_.running_services(); });
     start_systemd();
-    EXPECT_FALSE(units_.services().empty());
+    EXPECT_FALSE(units_.running_services().empty());
 }
 
 TEST(DbusUnits, TakesTheSystemBusWithoutAnAddress) {
