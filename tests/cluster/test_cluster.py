@@ -201,10 +201,10 @@ def test_a_servers_api_is_refused_then_not_ready_then_forbidden_then_there_with_
     try:
         host.run("systemctl", "restart", host.unit)  # it returns at READY=1
         ask = (f"curl -s --cacert {agent}/server-ca.crt --cert {agent}/client-kubelet.crt --key {agent}/client-kubelet.key "
-               f"-w '%{{http_code}}\\n' https://127.0.0.1:6443/api/v1/nodes/{host.name}")
+               f"-w '\\n%{{http_code}}' https://127.0.0.1:6443/api/v1/nodes/{host.name}")
         seen = []
         while f"200 {NEW}" not in seen:
-            body, _, code = host.run("sh", "-c", ask, check=False).stdout.strip().rpartition("\n")
+            body, _, code = host.run("sh", "-c", ask, check=False).stdout.rpartition("\n")
             said = json.loads(body) if body else {}
             if code == "403":
                 assert said["reason"] == "Forbidden" and said["message"].endswith("can only read resources of this type")
@@ -236,7 +236,6 @@ def test_a_host_keeps_its_data_where_its_configuration_says(healthy):
         assert "/mnt/k3s/agent/client-kubelet.key" in host.read("/mnt/k3s/agent/kubelet.kubeconfig")
         args = json.loads(host.node()["metadata"]["annotations"]["k3s.io/node-args"])
         assert args == ["agent", "--data-dir", "/mnt/k3s", "--token", "********"]
-        assert host.run("sh", "-c", f"readlink /proc/{host.unit_state()['MainPID']}/exe").stdout.startswith("/mnt/k3s/data/")
     finally:
         config.unlink()
         host.restart_k3s()
