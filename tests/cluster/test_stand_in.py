@@ -192,6 +192,8 @@ def test_the_variable_that_names_the_file_beats_the_argument(place):
     assert place.unpacked("/two") and not place.unpacked("/one")
     place.run("kubectl", "version", "--client", "--config=/tmp/one.yaml")
     assert place.unpacked("/one")
+    place.path(f"{CONFIG}.d").mkdir(mode=0o700)
+    assert f"open {CONFIG}.d: permission denied" in place.run("kubectl", user=NOBODY, env={"HOME": "/tmp"}).stderr
     missing = place.run("kubectl", "version", "--client", "-c", "/tmp/three.yaml")
     assert "open /tmp/three.yaml: no such file or directory" in missing.stderr
 
@@ -247,6 +249,17 @@ def test_a_server_ends_with_an_error(place, role, how, status):
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == status
         assert ('level=fatal msg="context canceled"' in process.stderr.read()) == (status == 1)
+
+
+def test_a_server_without_an_agent_has_no_kubelet(place):
+    place.identify()
+    kubeconfig = place.path(f"{DEFAULT}/agent/kubelet.kubeconfig")
+    for argument, expected in (("--disable-agent", False), ("--https-listen-port=7443", True)):
+        place.path("/etc/rancher/k3s/k3s.yaml").unlink(missing_ok=True)
+        with place.running("server", argument):
+            until(lambda: place.path("/etc/rancher/k3s/k3s.yaml").exists(), "the administrator's credential")
+            assert kubeconfig.exists() == expected
+    assert "server: https://127.0.0.1:7443\n" in kubeconfig.read_text()
 
 
 # Snapshots

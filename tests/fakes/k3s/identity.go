@@ -109,7 +109,7 @@ func adminIdentity(port int) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	ca, err := os.ReadFile(serverCAFile)
+	ca, err := os.ReadFile(serverCAOfTest)
 	if err != nil {
 		return tls.Certificate{}, err
 	}

@@ -20,6 +20,7 @@
 //   - With --log the process that systemd knows is `k3s init`, says READY=1 at once, and may end before its child.
 //   - The API is reached on port 6443 of a server (--https-listen-port), and on a port of an agent that is another one
 //     at each start; it goes away with the process. An agent's proxy fails over from server to server.
+//   - A server with --disable-agent has no kubelet, hence no kubelet.kubeconfig and no Node.
 //   - A server is READY=1 before its API is: connections are refused, then answered 503, then for a while 403, as long
 //     as the roles are not loaded. The Node shows what it did before the start for a moment more.
 //   - A server's data store lies where k3s has it: a folder of etcd's with its snapshots, or a state.db with a -wal

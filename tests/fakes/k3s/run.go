@@ -67,6 +67,9 @@ func serve(role string, args []string, host Host, m Misbehaviour) error {
 	if err != nil {
 		return err
 	}
+	if node.api == nil {
+		return nil
+	}
 	time.Sleep(seconds(m.OldStatusSeconds))
 	node.register()
 	go node.renewLease()
@@ -75,16 +78,18 @@ func serve(role string, args []string, host Host, m Misbehaviour) error {
 	return nil
 }
 
-// Returns when the API is there for everybody, with the kubelet's access to it and the administrator's. systemd
-// was told READY=1 before that.
+// Returns when the API is there for everybody, with the kubelet's access to it, if there is a kubelet, and the
+// administrator's. systemd was told READY=1 before that.
 func serveServer(args []string, host Host, m Misbehaviour, started time.Time) (*API, *API, error) {
 	port, err := strconv.Atoi(first(option(args, "https-listen-port"), "6443"))
 	if err != nil {
 		return nil, nil, err
 	}
-	api, err := kubelet(host, port, m)
-	if err != nil {
-		return nil, nil, err
+	var api *API
+	if !isSet(args, "disable-agent") {
+		if api, err = kubelet(host, port, m); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := openDataStore(host); err != nil {
 		return nil, nil, err
@@ -113,7 +118,7 @@ func serveServer(args []string, host Host, m Misbehaviour, started time.Time) (*
 	}
 	go proxy(listener, []string{host.API}, startup)
 	startup.run(m)
-	api.await()
+	admin.await()
 	return api, admin, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 )
 
@@ -29,13 +28,18 @@ func configured(args []string) ([]setting, error) {
 	if file == "" {
 		file, named = configFile, false
 	}
-	files, err := filepath.Glob(file + ".d/*.yaml")
-	if err != nil {
+	entries, err := os.ReadDir(file + ".d") // by name
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	sort.Strings(files)
+	files := []string{file}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".yaml") {
+			files = append(files, filepath.Join(file+".d", entry.Name()))
+		}
+	}
 	var all []setting
-	for i, each := range append([]string{file}, files...) {
+	for i, each := range files {
 		content, err := os.ReadFile(each)
 		if i == 0 && errors.Is(err, os.ErrNotExist) && !named {
 			continue
@@ -144,6 +148,15 @@ func option(args []string, names ...string) string {
 		}
 	}
 	return value
+}
+
+func isSet(args []string, name string) bool {
+	for _, arg := range args {
+		if arg == "--"+name || arg == "--"+name+"=true" {
+			return true
+		}
+	}
+	return false
 }
 
 // masked is what k3s says of its arguments in the Node's annotation k3s.io/node-args.
