@@ -124,13 +124,14 @@ class Fleet:
         self.cluster.releases.add(version)
         return version
 
-    def broken_version(self, host, **misbehaviour) -> str:
-        """A published release above what the host runs, which misbehaves (tests/fakes/k3s/config.go)."""
+    def broken_version(self, host, corrupt=False, **misbehaviour) -> str:
+        """A published release above what the host runs, which misbehaves (tests/fakes/k3s/config.go) or has a payload that is
+        corrupt."""
         releases = self.cluster.releases
         # Each one its own version: what an agent has fetched of one it does not fetch again.
         version = next(v for v in (re.sub(r"\+k3s\d+", f"+k3s{n}", host.k3s_version()) for n in range(9, 1000))
                        if not (releases.directory / "releases" / v).exists())
-        releases.add(version, misbehaviour)
+        releases.add(version, misbehaviour, corrupt=corrupt)
         return version
 
     def release_sha256(self, version) -> str:

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,8 @@ from .installer import HOST_JSON
 from .machine import Machine
 from .network import CONTROL_PLANE
 from .processes import PATIENCE, run, until
+
+KUBECONFIG = "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"
 
 
 class Host:
@@ -234,12 +237,18 @@ class Host:
         until k3s reports again, a Node goes on saying what it said before (for 40 s)."""
         until(lambda: self.is_ready(version, since), f"{self.name} Ready at {version or 'any version'}", timeout, 0.25)
 
+    @property
+    def api(self) -> str:
+        """Where the host's own kubelet reaches the API, as `127.0.0.1:<port>`: an agent's port is another one at each start."""
+        def ask():  # the file is empty for a moment while k3s starts
+            return re.search(r"server: https://(127\.0\.0\.1:\d+)", self.read(KUBECONFIG))
+        return until(ask, f"a server in {KUBECONFIG} of {self.name}").group(1)
+
     def kubeconfig(self) -> pathlib.Path:
         """The node's own identity for use on this machine, against the real API server (not through k3s)."""
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
-        agent = "/var/lib/rancher/k3s/agent/"
-        text = self.read(agent + "kubelet.kubeconfig").replace(agent, str(self.path(agent)) + "/")
-        for port in ("6443", "6444"):
-            text = text.replace(f"https://127.0.0.1:{port}", self.cluster.control_plane.server)
+        agent, api = f"{KUBECONFIG.rpartition('/')[0]}/", self.api
+        text = self.read(KUBECONFIG).replace(agent, str(self.path(agent)) + "/")
+        text = text.replace(f"https://{api}", self.cluster.control_plane.server)
         paths.write(folder / "kubelet.kubeconfig", text, 0o600)
         return folder / "kubelet.kubeconfig"

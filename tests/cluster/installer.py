@@ -11,7 +11,7 @@ from .network import CONTROL_PLANE
 from .releases import HOSTS
 from .processes import run
 
-STAND_IN = "/var/lib/rancher/k3s/stand-in"
+STAND_IN = "/etc/rancher/k3s-stand-in"
 HOST_JSON = f"{STAND_IN}/host.json"
 
 # create_systemd_service_file of k3s's install.sh. Agents had Type=exec there until it became notify for both.
@@ -84,7 +84,7 @@ def _teach_stand_in(host):
     cluster, pki = host.cluster, host.cluster.control_plane.pki
     folder = STAND_IN
     host.path(folder).mkdir(parents=True, mode=0o700)
-    for name in ("server-ca.crt", "client-ca.crt", "client-ca.key"):
+    for name in ("server-ca.crt", "client-ca.crt", "client-ca.key", "api-server.crt", "api-server.key"):
         host.push(f"{folder}/{name}", (pki / name).read_bytes(), 0o600)
     servers = [h for h in cluster.hosts if h.role == "server"]
     host.push(HOST_JSON, json.dumps({

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ FAKES = paths.REPOSITORY / "tests" / "fakes"
 HOSTS = ["github.com", "objects.githubusercontent.com", "update.k3s.io"]
 # GOARCH: what k3s calls the binary, and the architecture in its other files' names.
 ARCHITECTURES = {"amd64": ("k3s", "amd64"), "arm64": ("k3s-arm64", "arm64"), "arm": ("k3s-armhf", "arm")}
+PAYLOAD_HEADER = b"\nk3s stand-in payload "
+PAYLOAD_SIZE = 256 << 10
 
 
 def go_build(source: pathlib.Path, target: pathlib.Path, variables=None, arch="amd64"):
@@ -53,17 +56,39 @@ def build_date(version: str) -> str:
     return f"{months // 12}-{months % 12 + 1:02}-{min(build, 28):02}T12:00:00Z"
 
 
+def _append_payload(program: pathlib.Path, seed: str):
+    """What it unpacks before it does anything but tell its version (tests/fakes/k3s/payload.go)."""
+    payload = random.Random(seed).randbytes(PAYLOAD_SIZE)
+    header = PAYLOAD_HEADER + f"{hashlib.sha256(payload).hexdigest()} {len(payload)}\n".encode()
+    with open(program, "ab") as file:
+        file.write(header + payload)
+
+
+def payload_hash(program: bytes) -> str:
+    """The name of the folder below `<data-dir>/data` that the program unpacks itself into."""
+    return program[program.rindex(PAYLOAD_HEADER) + len(PAYLOAD_HEADER):].split(b" ", 1)[0].decode()
+
+
+def corrupted(program: bytes) -> bytes:
+    """The program with 4 KiB of its payload flipped: it tells its version, and does nothing else any more."""
+    at = program.rindex(PAYLOAD_HEADER) + PAYLOAD_SIZE // 2
+    return program[:at] + bytes(b ^ 0xFF for b in program[at:at + 4096]) + program[at + 4096:]
+
+
 def binary(version: str, misbehaviour=None, date=None, arch="amd64") -> pathlib.Path:
     """The stand-in k3s of that version, from the cache or built."""
     source = FAKES / "k3s"
     baked = base64.b64encode(json.dumps(misbehaviour, sort_keys=True).encode()).decode() if misbehaviour else ""
     commit = "98262b5d" if version == "v1.30.4+k3s1" else hashlib.sha256(version.encode()).hexdigest()[:8]
     variables = {"version": version, "commit": commit, "buildDate": date or build_date(version), "baked": baked}
-    key = hashlib.sha256(json.dumps([variables, arch], sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([variables, arch, PAYLOAD_SIZE], sort_keys=True).encode()).hexdigest()[:12]
     target = paths.cache() / "k3s" / _source_hash(source) / f"{version}-{key}"
     with paths.locked(paths.cache() / "k3s.lock"):
         if not target.exists():
-            go_build(source, target, variables, arch)
+            bare = target.with_name(target.name + ".bare")
+            go_build(source, bare, variables, arch)
+            _append_payload(bare, key)
+            bare.rename(target)
     return target
 
 
@@ -92,13 +117,16 @@ class ReleaseServer:
     def port(self) -> int:
         return int((self.directory / "port").read_text())
 
-    def add(self, version: str, misbehaviour=None, date=None, architectures=("amd64",)) -> pathlib.Path:
-        """Publishes a release; a `misbehaviour` (see tests/fakes/k3s/config.go) is built into it."""
+    def add(self, version: str, misbehaviour=None, date=None, architectures=("amd64",), corrupt=False) -> pathlib.Path:
+        """Publishes a release; a `misbehaviour` (see tests/fakes/k3s/config.go) is built into it. The payload of a
+        `corrupt` one is broken, and its sums are right."""
         folder = self.directory / "releases" / version
         work = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
         for arch in architectures:
             name, suffix = ARCHITECTURES[arch]
             shutil.copy(binary(version, misbehaviour, date, arch), work / name)
+            if corrupt:
+                (work / name).write_bytes(corrupted((work / name).read_bytes()))
             # k3s's own sums list the images, which nobody downloads unless told to: a few bytes will do.
             for ending in ("tar", "tar.gz", "tar.zst"):
                 (work / f"k3s-airgap-images-{suffix}.{ending}").write_text(f"images of {version} for {arch}\n")

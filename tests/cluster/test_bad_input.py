@@ -138,15 +138,17 @@ def test_a_missing_lock_is_named_with_the_remedy(fleet):
 
 def test_an_api_that_goes_away_is_said_once_and_waited_for(fleet):
     host = fleet.workers[1]
+    api = host.api
     with stays_up(fleet, host):
         begun = now()
         host.run("systemctl", "stop", host.unit)
-        record = fleet.agent(host).heard("127.0.0.1:6444", begun)
+        record = fleet.agent(host).heard(api, begun)
         assert "onnect" in record["MESSAGE"]
-        fleet.agent(host).until_status("127.0.0.1:6444")
+        fleet.agent(host).until_status(api)
         host.run("systemctl", "start", host.unit)
         fleet.agent(host).until_status("Idle: no Plans")
-        assert len(fleet.agent(host).records(begun, "127.0.0.1:6444")) == 1
+        assert host.api != api
+        assert len(fleet.agent(host).records(begun, api)) == 1
         works(fleet, host)
 
 
@@ -156,7 +158,7 @@ def test_an_agent_that_starts_on_an_unplugged_host_waits_for_the_api(fleet):
     begun = now()
     fleet.agent(host).restart()
     with stays_up(fleet, host):
-        one_line(fleet, host, "127.0.0.1:6444", begun)
+        one_line(fleet, host, host.api, begun)
         host.plug()
         fleet.agent(host).until_status("Idle: no Plans")
         works(fleet, host)

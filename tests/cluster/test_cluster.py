@@ -60,7 +60,7 @@ def test_k3s_tells_its_version_in_two_lines(cluster):
 def test_the_kubelets_identity_is_signed_anew_at_each_start(cluster):
     host = cluster.agents[0]
     kubeconfig = host.read("/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
-    assert "server: https://127.0.0.1:6444\n" in kubeconfig
+    assert f"server: https://{host.api}\n" in kubeconfig
     assert "client-certificate: /var/lib/rancher/k3s/agent/client-kubelet.crt\n" in kubeconfig
     show = ["openssl", "x509", "-noout", "-subject", "-serial", "-in", "/var/lib/rancher/k3s/agent/client-kubelet.crt"]
     before = host.run(*show).stdout
@@ -81,15 +81,17 @@ def test_a_node_may_change_itself_and_nobody_else(cluster):
     assert refused.returncode != 0 and "is not allowed to modify node" in refused.stderr
 
 
-def test_the_api_goes_away_with_k3s(healthy):
-    for host, port in ((healthy.agents[0], 6444), (healthy.servers[0], 6443)):
-        def reachable(host=host, port=port):
-            return host.run("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}", check=False).returncode == 0
-        assert reachable()
+def test_the_api_goes_away_with_k3s_and_an_agents_comes_back_elsewhere(healthy):
+    for host in (healthy.agents[0], healthy.servers[0]):
+        def reachable(api):
+            return host.run("bash", "-c", f"exec 3<>/dev/tcp/{api.replace(':', '/')}", check=False).returncode == 0
+        before = host.api
+        assert reachable(before)
         host.run("systemctl", "stop", host.unit)
-        assert not reachable()
-        host.run("systemctl", "start", host.unit)
-        until(reachable, f"port {port} of {host.name}")
+        assert not reachable(before)
+        host.restart_k3s()
+        assert reachable(host.api)
+        assert (host.api == before) == (host.role == "server")
 
 
 def test_a_pod_runs_and_its_deletion_ends_with_its_grace_period(cluster):
@@ -189,6 +191,74 @@ def test_a_swapped_binary_reports_its_version_after_the_restart(healthy):
     replace_k3s(healthy, host, VERSION)
     host.restart_k3s()
     assert host.is_ready(VERSION)
+
+
+def test_a_servers_api_is_refused_then_not_ready_then_forbidden_then_there_with_the_old_node(healthy):
+    host = healthy.servers[0]
+    agent = "/var/lib/rancher/k3s/agent"
+    host.misbehave(refusedSeconds=1, unavailableSeconds=1, forbiddenSeconds=1, oldStatusSeconds=2)
+    replace_k3s(healthy, host, NEW)
+    try:
+        host.run("systemctl", "restart", host.unit)  # it returns at READY=1
+        ask = (f"curl -s --cacert {agent}/server-ca.crt --cert {agent}/client-kubelet.crt --key {agent}/client-kubelet.key "
+               f"-w '\\n%{{http_code}}' https://127.0.0.1:6443/api/v1/nodes/{host.name}")
+        seen = []
+        while f"200 {NEW}" not in seen:
+            body, _, code = host.run("sh", "-c", ask, check=False).stdout.rpartition("\n")
+            said = json.loads(body) if body else {}
+            if code == "403":
+                assert said["reason"] == "Forbidden" and said["message"].endswith("can only read resources of this type")
+                assert f'User "system:node:{host.name}" cannot get resource "nodes"' in said["message"]
+            each = f"200 {said['status']['nodeInfo']['kubeletVersion']}" if code == "200" else code
+            seen += [each] if seen[-1:] != [each] else []
+        assert seen == ["000", "503", "403", f"200 {VERSION}", f"200 {NEW}"]
+    finally:
+        replace_k3s(healthy, host, VERSION)
+        host.misbehave()
+        host.restart_k3s()
+
+
+def test_a_server_that_is_stopped_has_failed_and_can_be_started(healthy):
+    host = healthy.servers[0]
+    host.run("systemctl", "stop", host.unit)
+    state = host.unit_state()
+    assert (state["ActiveState"], state["Result"]) == ("failed", "exit-code")
+    assert 'level=fatal msg="context canceled"' in host.journal_text(host.unit)
+    host.restart_k3s()
+
+
+def test_a_host_keeps_its_data_where_its_configuration_says(healthy):
+    host = healthy.agents[0]
+    config = host.path("/etc/rancher/k3s/config.yaml")
+    host.push("/etc/rancher/k3s/config.yaml", "data-dir: /mnt/k3s\ntoken: secret\n", 0o600)
+    try:
+        host.restart_k3s()
+        assert "/mnt/k3s/agent/client-kubelet.key" in host.read("/mnt/k3s/agent/kubelet.kubeconfig")
+        args = json.loads(host.node()["metadata"]["annotations"]["k3s.io/node-args"])
+        assert args == ["agent", "--data-dir", "/mnt/k3s", "--token", "********"]
+    finally:
+        config.unlink()
+        host.restart_k3s()
+    assert json.loads(host.node()["metadata"]["annotations"]["k3s.io/node-args"]) == ["agent"]
+
+
+def test_a_server_that_logs_to_a_file_is_the_child_of_what_systemd_knows(healthy):
+    host = healthy.servers[0]
+    host.push("/etc/rancher/k3s/config.yaml", "log: /var/log/k3s.log\n")
+    try:
+        host.misbehave(childOutlives=2)
+        host.restart_k3s()
+        processes = host.run("systemctl", "status", host.unit, "--no-pager", "--full").stdout
+        assert "/usr/local/bin/k3s init" in processes and "k3s server" in processes
+        child = host.run("pgrep", "-fx", "k3s server").stdout.strip()
+        host.run("systemctl", "stop", host.unit)
+        assert host.unit_state()["ActiveState"] == "inactive"
+        assert host.run("cat", f"/proc/{child}/comm").stdout, "it outlives what systemd waits for"
+        until(lambda: not host.path(f"/proc/{child}").exists() and host.run("pgrep", "-fx", "k3s server", check=False).returncode, "its end")
+    finally:
+        host.path("/etc/rancher/k3s/config.yaml").unlink()
+        host.misbehave()
+        host.restart_k3s()
 
 
 @pytest.mark.parametrize("how", [{"failStart": True}, {"crashAfter": 1}, {"neverReady": True},

@@ -153,7 +153,7 @@ def test_upgrading_the_package_in_the_middle_of_an_upgrade_is_safe(fleet):
 
 def connections(host, pid):
     """The agent's TCP connections to the API server's port, as ss sees them on the host."""
-    lines = host.run("ss", "-Htnp", "state", "established", "( dport = :6443 or dport = :6444 )").stdout.splitlines()
+    lines = host.run("ss", "-Htnp", "state", "established", f"dport = :{host.api.partition(':')[2]}").stdout.splitlines()
     return [line for line in lines if f"pid={pid}," in line]
 
 

@@ -22,11 +22,11 @@ def publish(cluster, version, program):
 
 
 @pytest.fixture
-def build(tmp_path):
-    """Builds tests/fakes/hostile."""
+def build(tmp_path, fleet):
+    """Builds tests/fakes/hostile, for a host that it is to reach the API on."""
     def program(mode="", arch="amd64") -> pathlib.Path:
         target = tmp_path / f"hostile-{mode}-{arch}"
-        releases.go_build(releases.FAKES / "hostile", target, {"mode": mode}, arch)
+        releases.go_build(releases.FAKES / "hostile", target, {"mode": mode, "api": fleet.workers[0].api}, arch)
         return target
     return program
 

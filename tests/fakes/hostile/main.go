@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-var mode = ""
+var mode, api = "", "127.0.0.1:6443"
 
 func writes(path string) bool {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
@@ -55,8 +55,8 @@ func reached() []string {
 			all = append(all, name)
 		}
 	}
-	// The control plane's address in every test cluster, and k3s's own port.
-	for _, address := range []string{"10.63.0.1:443", "10.63.0.1:6443", "127.0.0.1:6443", "127.0.0.1:6444"} {
+	// The control plane's address in every test cluster, and the port of the host's own k3s.
+	for _, address := range []string{"10.63.0.1:443", "10.63.0.1:6443", api} {
 		try("tcp "+address, connects("tcp", address))
 	}
 	try("udp", connects("udp", "10.63.0.1:53"))

@@ -37,7 +37,7 @@ func isCode(err error, code int) bool {
 }
 
 func newAPI(port int, cert tls.Certificate) (*API, error) {
-	text, err := os.ReadFile(serverCAFile)
+	text, err := os.ReadFile(serverCAOfTest)
 	if err != nil {
 		return nil, err
 	}

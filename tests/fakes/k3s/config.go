@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	dataDir          = "/var/lib/rancher/k3s"
-	standInDir       = dataDir + "/stand-in"
+	defaultDataDir   = "/var/lib/rancher/k3s"
+	standInDir       = "/etc/rancher/k3s-stand-in"
 	misbehaviourFile = "/etc/rancher/k3s/stand-in.json"
 )
 
-// Host is written by the test cluster to stand-in/host.json.
+// Host is written by the test cluster to k3s-stand-in/host.json.
 type Host struct {
 	NodeName string            `json:"nodeName"`
 	NodeIP   string            `json:"nodeIP"`
@@ -48,18 +48,33 @@ type Misbehaviour struct {
 	ReportVersion string  `json:"reportVersion"` // kubeletVersion says this
 	VersionOutput string  `json:"versionOutput"` // --version says this
 	StartSeconds  float64 `json:"startSeconds"`  // from start to READY=1
-	ReadySeconds  float64 `json:"readySeconds"`  // from READY=1 to Ready at the new version
+	ReadySeconds  float64 `json:"readySeconds"`  // from the Node's first report to Ready
 	StatusSeconds float64 `json:"statusSeconds"` // between two reports of the Node's status
-	FailSnapshot  bool    `json:"failSnapshot"`  // etcd-snapshot exits 1
+	FatalOnTerm   bool    `json:"fatalOnTerm"`   // a server exits 1 on SIGTERM
+	ChildOutlives float64 `json:"childOutlives"` // seconds from SIGTERM to the end of the child of one with --log
 	KeepCert      bool    `json:"keepCert"`      // do not sign the kubelet's certificate anew
 	CertSeconds   float64 `json:"certSeconds"`   // how long the kubelet's certificate is valid
+
+	// What a server's API answers after READY=1: nothing, 503, 403, each for so many seconds.
+	RefusedSeconds     float64 `json:"refusedSeconds"`
+	UnavailableSeconds float64 `json:"unavailableSeconds"`
+	ForbiddenSeconds   float64 `json:"forbiddenSeconds"`
+	OldStatusSeconds   float64 `json:"oldStatusSeconds"` // from then on until the Node's first report
+
+	FailSnapshot          bool   `json:"failSnapshot"`          // etcd-snapshot exits 1
+	SnapshotForm          string `json:"snapshotForm"`          // plain (1.20), json (1.21) or current; else by version
+	SnapshotSilentFailure bool   `json:"snapshotSilentFailure"` // save exits 0, and has written a .part only
+	SnapshotInProgress    int    `json:"snapshotInProgress"`    // so many times, save finds another one at work
 }
 
 // Base64 of a Misbehaviour's JSON, told by the build of a broken release.
 var baked = ""
 
 func readMisbehaviour() Misbehaviour {
-	m := Misbehaviour{StartSeconds: 2, ReadySeconds: 1, StatusSeconds: 10, CertSeconds: 365 * 24 * 3600}
+	m := Misbehaviour{
+		StartSeconds: 1, RefusedSeconds: 0.3, UnavailableSeconds: 0.5, ForbiddenSeconds: 1.5, OldStatusSeconds: 1,
+		ReadySeconds: 1, StatusSeconds: 10, CertSeconds: 365 * 24 * 3600, FatalOnTerm: true,
+	}
 	if text, err := base64.StdEncoding.DecodeString(baked); err != nil || (len(text) > 0 && json.Unmarshal(text, &m) != nil) {
 		log.Fatalf("k3s stand-in: what was built in makes no sense: %q", text)
 	}

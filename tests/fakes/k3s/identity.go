@@ -19,19 +19,30 @@ import (
 	"time"
 )
 
-const agentDir = dataDir + "/agent"
-
 const (
-	serverCAFile   = agentDir + "/server-ca.crt"
-	clientCAFile   = agentDir + "/client-ca.crt"
-	kubeletCert    = agentDir + "/client-kubelet.crt"
-	kubeletKey     = agentDir + "/client-kubelet.key"
-	kubeletConfig  = agentDir + "/kubelet.kubeconfig"
 	adminConfig    = "/etc/rancher/k3s/k3s.yaml"
 	clientCAOfTest = standInDir + "/client-ca.crt"
 	clientCAKey    = standInDir + "/client-ca.key"
 	serverCAOfTest = standInDir + "/server-ca.crt"
 )
+
+// Below data-dir.
+var (
+	dataDir, agentDir, serverCAFile, clientCAFile, kubeletCert, kubeletKey, kubeletConfig string
+	dbDir, stateDB                                                                        string
+)
+
+func useDataDir(dir string) {
+	dataDir = dir
+	agentDir = dir + "/agent"
+	serverCAFile = agentDir + "/server-ca.crt"
+	clientCAFile = agentDir + "/client-ca.crt"
+	kubeletCert = agentDir + "/client-kubelet.crt"
+	kubeletKey = agentDir + "/client-kubelet.key"
+	kubeletConfig = agentDir + "/kubelet.kubeconfig"
+	dbDir = dir + "/server/db"
+	stateDB = dbDir + "/state.db"
+}
 
 // Writes what an agent fetches from its server at each start. The key is kept from start to start and
 // the certificate is signed anew, as k3s does; the certificate's file holds the CA behind the leaf.
@@ -65,7 +76,7 @@ func writeKubeletIdentity(node string, port int, m Misbehaviour) error {
 			return err
 		}
 	}
-	return write(kubeletConfig, []byte(fmt.Sprintf(`apiVersion: v1
+	return writeInPlace(kubeletConfig, fmt.Sprintf(`apiVersion: v1
 clusters:
 - cluster:
     server: https://127.0.0.1:%d
@@ -85,11 +96,11 @@ users:
   user:
     client-certificate: %s
     client-key: %s
-`, port, serverCAFile, kubeletCert, kubeletKey)), 0o600)
+`, port, serverCAFile, kubeletCert, kubeletKey))
 }
 
 // The administrator's credential that a k3s server has for itself; returned, and written as k3s.yaml.
-func adminIdentity() (tls.Certificate, error) {
+func adminIdentity(port int) (tls.Certificate, error) {
 	key, keyText, err := keepOrMakeKey("")
 	if err != nil {
 		return tls.Certificate{}, err
@@ -98,7 +109,7 @@ func adminIdentity() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	ca, err := os.ReadFile(serverCAFile)
+	ca, err := os.ReadFile(serverCAOfTest)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -107,7 +118,7 @@ func adminIdentity() (tls.Certificate, error) {
 clusters:
 - cluster:
     certificate-authority-data: %s
-    server: https://127.0.0.1:6443
+    server: https://127.0.0.1:%d
   name: default
 contexts:
 - context:
@@ -122,7 +133,7 @@ users:
   user:
     client-certificate-data: %s
     client-key-data: %s
-`, base64(ca), base64(cert), base64(keyText))
+`, base64(ca), port, base64(cert), base64(keyText))
 	if err := write(adminConfig, []byte(text), 0o600); err != nil {
 		return tls.Certificate{}, err
 	}
@@ -187,4 +198,18 @@ func write(path string, text []byte, mode os.FileMode) error {
 		return err
 	}
 	return os.Rename(temporary, path)
+}
+
+// As k3s writes a kubeconfig: for a moment it is empty.
+func writeInPlace(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	time.Sleep(100 * time.Millisecond)
+	if _, err := file.WriteString(text); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
 }

@@ -5,30 +5,44 @@
 // certificates, the Kubernetes API.
 //
 // Like k3s (paths, names and forms are k3s's own):
-//   - `k3s --version`, `k3s kubectl version --client -o yaml`, `k3s etcd-snapshot save`, `prune` and `ls`.
-//   - `k3s server` and `k3s agent` stay in the foreground, send READY=1, write kubelet.kubeconfig anew at
-//     each start with a freshly signed client certificate, register the Node, keep its status and Lease
-//     up to date with that certificate alone, run pods, and exit 0 on SIGTERM.
-//   - The API is reached on 127.0.0.1:6443 of a server and 127.0.0.1:6444 of an agent, and goes away with
-//     the process. An agent's proxy fails over from server to server.
+//   - `k3s --version`, `k3s kubectl version --client -o yaml`, `k3s etcd-snapshot save`, `prune`, `delete` and `ls`. The
+//     version is told by the name the program was called by.
+//   - Each command first reads the configuration ($K3S_CONFIG_FILE, --config or /etc/rancher/k3s/config.yaml, and
+//     `<file>.d/*.yaml`), and dies when it can't; --version does so before 1.22 only. Each but --version then unpacks
+//     the payload into `<data-dir>/data/<sha256>`, dies when that is corrupt, and goes on as the program in there:
+//     /proc/<pid>/exe is that one. What was unpacked of other versions stays.
+//   - data-dir is the argument's, config.yaml.d's, config.yaml's or the environment's, in that order; without any it
+//     is below HOME for a user who is not root. Everything of k3s lies below it.
+//   - `k3s server` and `k3s agent` stay in the foreground, hide their arguments, send READY=1, write kubelet.kubeconfig
+//     in place at each start with a freshly signed client certificate, register the Node with their arguments in an
+//     annotation, keep its status and Lease up to date with that certificate alone, and run pods. On SIGTERM a server
+//     exits 1 with "context canceled", as before 1.22.2; an agent exits 0.
+//   - With --log the process that systemd knows is `k3s init`, says READY=1 at once, and may end before its child.
+//   - The API is reached on port 6443 of a server (--https-listen-port), and on a port of an agent that is another one
+//     at each start; it goes away with the process. An agent's proxy fails over from server to server.
+//   - A server with --disable-agent has no kubelet, hence no kubelet.kubeconfig and no Node.
+//   - A server is READY=1 before its API is: connections are refused, then answered 503, then for a while 403, as long
+//     as the roles are not loaded. The Node shows what it did before the start for a moment more.
 //   - A server's data store lies where k3s has it: a folder of etcd's with its snapshots, or a state.db with a -wal
-//     and a -shm while it is open.
+//     and a -shm while it is open. etcd-snapshot speaks and acts as in 1.20, in 1.21 or as it does today.
 //   - A terminating pod goes away for good when its grace period is over, also one whose grace period
 //     ended while k3s was down.
 //
 // Unlike k3s:
+//   - Of YAML a configuration may have `key: value`, and `key:` with one `- item` a line, quoted or not.
 //   - A host may be told to keep its data in etcd from its next start on, or no more; nothing is carried over.
 //   - What lies there is text: state.db is the list of who has opened and closed it, a snapshot says whose it is.
 //   - No container is ever run: a pod is Running because we say so. There are no containerd-shims that
 //     survive a restart, hence nothing for KillMode=process to spare.
-//   - The API server is one for all servers and lives elsewhere; a server passes bytes through to it.
-//     While k3s starts, connections are refused; the 503s of a real start are not shown.
-//   - Start takes 2 s to READY=1 and 1 s more to Ready; k3s takes 13 to 22 s on two cores.
+//   - The API server is one for all servers and lives elsewhere; once its start is over, a server passes bytes through
+//     to it. During the 403s the administrator is refused, too.
+//   - A server's API is there for everybody 3.3 s after its start, and the Node Ready 2 s later; k3s takes 13 to 22 s on
+//     two cores.
 //   - Status is reported every 10 s; a kubelet does so on change and otherwise every 5 min (its Lease
 //     every 10 s, as here). A container stops when its grace period is over, never earlier, as if it
 //     ignored SIGTERM, but for the annotation `stand-in/stops-after: 2s`.
 //   - Certificates are signed on the host itself, with CA keys that the test cluster left there.
-//   - There is no kubectl, crictl or ctr inside.
+//   - There is no kubectl, crictl or ctr inside. The payload is noise; of the real one's programs only k3s is unpacked.
 package main
 
 import (
@@ -36,6 +50,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Told by the build, per release.
@@ -48,32 +63,70 @@ var (
 
 func main() {
 	log.SetFlags(0) // journald stamps the lines
-	args := os.Args[1:]
+	name := strings.Clone(os.Args[0])
+	var args []string
+	for _, arg := range os.Args[1:] {
+		args = append(args, strings.Clone(arg))
+	}
 	// kubectl, crictl and ctr are links to k3s.
-	if name := filepath.Base(os.Args[0]); name == "kubectl" || name == "crictl" || name == "ctr" {
-		args = append([]string{name}, args...)
+	if link := filepath.Base(name); link == "kubectl" || link == "crictl" || link == "ctr" {
+		args = append([]string{link}, args...)
 	}
 	command := ""
 	if len(args) > 0 {
 		command = args[0]
 	}
+	asksVersion := command == "--version" || command == "-v"
+	if minor, _ := minorAndPatch(); asksVersion && minor >= 22 {
+		printVersion(name)
+		return
+	}
+	settings, err := configured(args)
+	if err != nil {
+		fatal(err.Error())
+	}
+	if asksVersion {
+		printVersion(name)
+		return
+	}
+	all := effective(args, settings)
+	useDataDir(findDataDir(all))
+	if !isUnpacked() {
+		goOnInside()
+	}
 	switch command {
-	case "--version", "-v":
-		printed := version
-		if m := readMisbehaviour(); m.VersionOutput != "" {
-			printed = m.VersionOutput
-		}
-		fmt.Printf("k3s version %s (%s)\ngo version %s\n", printed, commit, goVersion)
 	case "server", "agent":
-		run(command, args[1:])
+		if file := option(all, "log", "l"); file != "" && os.Getenv(logChild) == "" {
+			runLogging(name, args, file)
+		}
+		setTitle(name + " " + command)
+		run(command, all)
 	case "kubectl":
 		kubectl(args[1:])
 	case "etcd-snapshot":
-		etcdSnapshot(args[1:])
+		etcdSnapshot(args[1:], all)
 	default:
-		fmt.Fprintf(os.Stderr, "k3s stand-in: no such command: %q\n", command)
-		os.Exit(1)
+		fatal(fmt.Sprintf("of k3s the stand-in has no command %q", command))
 	}
+}
+
+func fatal(text string) {
+	fmt.Fprintf(os.Stderr, "time=%q level=fatal msg=%q\n", timestamp(), text)
+	os.Exit(1)
+}
+
+func printVersion(name string) {
+	printed := version
+	if m := readMisbehaviour(); m.VersionOutput != "" {
+		printed = m.VersionOutput
+	}
+	fmt.Printf("%s version %s (%s)\ngo version %s\n", filepath.Base(name), printed, commit, goVersion)
+}
+
+func minorAndPatch() (minor, patch int) {
+	var major int
+	fmt.Sscanf(version, "v%d.%d.%d", &major, &minor, &patch)
+	return minor, patch
 }
 
 func kubectl(args []string) {
@@ -85,8 +138,7 @@ func kubectl(args []string) {
 		fmt.Fprintln(os.Stderr, "k3s stand-in: of kubectl only `version --client` is here")
 		os.Exit(1)
 	}
-	var major, minor, patch int
-	fmt.Sscanf(version, "v%d.%d.%d", &major, &minor, &patch)
+	minor, _ := minorAndPatch()
 	fmt.Printf(`clientVersion:
   buildDate: "%s"
   compiler: gc
@@ -94,11 +146,9 @@ func kubectl(args []string) {
   gitTreeState: clean
   gitVersion: %s
   goVersion: %s
-  major: "%d"
+  major: "1"
   minor: "%d"
   platform: linux/amd64
 kustomizeVersion: v5.0.4-0.20230601165947-6ce0bf390ce3
-`, buildDate, commit, version, goVersion, major, minor)
+`, buildDate, commit, version, goVersion, minor)
 }
-
-// The snapshot's content is of no use to anybody; that it was taken, and when, is.

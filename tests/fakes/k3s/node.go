@@ -4,7 +4,6 @@
 package main
 
 import (
-	"fmt"
 	"log"
 	"os"
 	"runtime"
@@ -17,14 +16,14 @@ type Node struct {
 	admin *API // nil but on servers
 	host  Host
 	m     Misbehaviour
-	role  string
+	args  string // for the annotation k3s.io/node-args
 }
 
 func (n *Node) path() string { return "/api/v1/nodes/" + n.host.NodeName }
 
 func timestamp() string { return time.Now().UTC().Format(time.RFC3339) }
 
-// Creates the Node if there is none. What a node may not say of itself under NodeRestriction, its roles, a
+// Creates the Node if there is none, else says its arguments. What a node may not say of itself under NodeRestriction, its roles, a
 // k3s server says with its own administrator's credential.
 func (n *Node) register() {
 	labels := object{
@@ -39,15 +38,16 @@ func (n *Node) register() {
 	for key, value := range n.host.Labels {
 		labels[key] = value
 	}
+	args := object{"k3s.io/node-args": n.args}
 	for {
-		_, err := n.api.get(n.path())
+		_, err := n.api.patch(n.path(), object{"metadata": object{"annotations": args}})
 		if isCode(err, 404) {
 			_, err = n.api.post("/api/v1/nodes", object{
 				"apiVersion": "v1", "kind": "Node",
 				"metadata": object{"name": n.host.NodeName, "labels": labels, "annotations": object{
 					"k3s.io/hostname":    n.host.NodeName,
 					"k3s.io/internal-ip": n.host.NodeIP,
-					"k3s.io/node-args":   fmt.Sprintf("[%q]", n.role),
+					"k3s.io/node-args":   n.args,
 					"volumes.kubernetes.io/controller-managed-attach-detach": "true",
 				}},
 				"spec": object{"providerID": "k3s://" + n.host.NodeName},

@@ -11,37 +11,33 @@ import (
 	"time"
 )
 
-// Listens, and passes each connection to the first of the addresses that answers, beginning with the one
-// that answered last (k3s's agents stay with a server until it fails).
-func serveProxy(listen string, addresses []string) error {
-	listener, err := net.Listen("tcp", listen)
-	if err != nil {
-		return err
-	}
+// Passes each connection to the first of the addresses that answers, beginning with the one that answered last
+// (k3s's agents stay with a server until it fails); but for those that startup takes, if there is one.
+func proxy(listener net.Listener, addresses []string, startup *Startup) {
 	var current int32
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				log.Printf("proxy on %s: %v", listen, err)
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			log.Printf("proxy on %s: %v", listener.Addr(), err)
+			return
+		}
+		go func() {
+			if startup != nil && startup.take(client) {
 				return
 			}
-			go func() {
-				defer client.Close()
-				for try := range addresses {
-					index := (int(atomic.LoadInt32(&current)) + try) % len(addresses)
-					server, err := net.DialTimeout("tcp", addresses[index], 2*time.Second)
-					if err != nil {
-						continue
-					}
-					atomic.StoreInt32(&current, int32(index))
-					pass(client, server)
-					return
+			defer client.Close()
+			for try := range addresses {
+				index := (int(atomic.LoadInt32(&current)) + try) % len(addresses)
+				server, err := net.DialTimeout("tcp", addresses[index], 2*time.Second)
+				if err != nil {
+					continue
 				}
-			}()
-		}
-	}()
-	return nil
+				atomic.StoreInt32(&current, int32(index))
+				pass(client, server)
+				return
+			}
+		}()
+	}
 }
 
 func pass(a, b net.Conn) {
