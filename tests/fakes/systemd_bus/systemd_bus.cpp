@@ -46,7 +46,6 @@ using ExecCommand =
     sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t,
                   std::uint64_t, std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
 using UnitProcess = sdbus::Struct<std::string, std::uint32_t, std::string>;
-using UnitFile = sdbus::Struct<std::string, std::string>;
 using ListedUnit =
     sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
                   sdbus::ObjectPath, std::uint32_t, std::string, sdbus::ObjectPath>;
