@@ -24,6 +24,7 @@ from .agent import BINARY, CONFIGURATION, LOCK, STATE
 from .crash_report import TABLE, Report, all_wanted
 from .faults import (FAULTS, REACH, SHORT_LEASE, go_on, is_stopped, nudge, pause_at, pause_no_more, until_paused)
 from .processes import PATIENCE
+from .releases import payload_hash
 from .watched import is_cordoned, plan_label, slots
 
 _releases = threading.Lock()  # the release server's settings are one file
@@ -134,7 +135,9 @@ class Case:
         self.host.wait_ready(right["version"])
         assert self.sha256(BINARY) == right["sha256"], "neither the old nor the new binary"
         pid = self.host.unit_state()["MainPID"]
-        assert self.sha256(f"/proc/{pid}/exe") == right["sha256"], "what runs is not what is installed"
+        unpacked = payload_hash(self.host.path(BINARY).read_bytes())
+        runs = self.host.run("readlink", f"/proc/{pid}/exe").stdout
+        assert f"/data/{unpacked}/" in runs, "what runs is not what is installed"
         self.at_rest()
         told = self.agent.records(befell)
         undone = any(str(r["MESSAGE"]).startswith("undone, the node is as it was") for r in told)
