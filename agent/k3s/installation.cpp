@@ -83,6 +83,7 @@ struct Finder::Running {
     systemd::UnitState state;
     std::optional<Title> title{};    ///< Of the process that is k3s, its role filled in.
     std::uint32_t pid = 0;           ///< Of that process.
+    bool is_child = false;           ///< Of the unit's main process.
     std::optional<Memory> memory{};  ///< Where nothing runs at the moment.
 };
 
@@ -133,8 +134,9 @@ Installation Finder::find() {
     const auto running = look();
     Installation found;
     found.unit = running.state.name;
-    found.by.unit = wanted_.unit.empty() ? format("it is {}", running.state.active_state)
-                                         : std::string("k3s.unit");
+    found.is_active = running.state.active_state != "activating";
+    found.by.unit =
+        format("{}{}", wanted_.unit.empty() ? "" : "k3s.unit; it is ", running.state.active_state);
     const auto environment = unit_environment(units_, running.state.name);
     const auto& argv = running.state.exec_start;
     tell_program(running, found);
@@ -148,7 +150,7 @@ Installation Finder::find() {
     }
     const Arguments arguments(std::move(words), environment);
     auto role = running.title ? running.title->role : std::string();
-    if (running.title && role != "init") {
+    if (!role.empty()) {
         found.by.role = format("process {}, \"{} {}\"", running.pid, running.title->program, role);
     } else if (!arguments.command().empty()) {
         role = arguments.command();
@@ -229,17 +231,19 @@ std::optional<Finder::Running> Finder::running(const systemd::UnitState& state,
     }
     for (const auto& process : processes) {
         const auto title = read_title(process.command);
-        if (!title || !is_called_k3s(*title) || title->role == "init" || process.pid == found.pid) {
+        if (!title || !is_called_k3s(*title) || title->role.empty() || process.pid == found.pid) {
             continue;
         }
         if (!found.title) {
             found.title = title;  // What a script started and waits for.
             found.pid = process.pid;
-        } else if (found.title->role == "init") {
+            found.is_child = true;
+        } else if (found.title->role.empty()) {
             found.title->role = title->role;  // The child of `--log` has no path in its title.
         }
     }
-    if (!found.title && !any_name) {
+    const bool is_k3s = found.title && !found.title->role.empty();
+    if (!is_k3s && !any_name) {
         return std::nullopt;
     }
     if (!found.title) {
@@ -284,7 +288,7 @@ std::optional<Finder::Running> Finder::about_to_run() const {
     if (!state || !is_loaded(*state) || state->active_state != "failed") {
         return std::nullopt;
     }
-    return Running{*state, std::nullopt, 0, std::move(memory)};
+    return Running{*state, std::nullopt, 0, false, std::move(memory)};
 }
 
 std::string Finder::not_running() const {
@@ -310,6 +314,12 @@ void Finder::tell_program(const Running& running, Installation& found) const {
     const auto& state = running.state;
     if (const auto trouble = trouble_of(state); !trouble.empty()) {
         throw invalid(format("{} runs, but could not be restarted: {}", state.name, trouble));
+    }
+    if (running.is_child && state.kill_mode == "process") {
+        throw invalid(format(
+            "{} starts {}, and k3s is a child of that (process {}): systemd stops the script and "
+            "leaves k3s running (KillMode=process); let the script end in `exec {} …`",
+            state.name, state.exec_path, running.pid, running.title->program));
     }
     std::filesystem::path path;
     const std::filesystem::path started = state.exec_path;

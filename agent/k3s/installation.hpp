@@ -24,6 +24,7 @@ inline constexpr auto kDefaultDataDir = "/var/lib/rancher/k3s";
 struct Installation {
     std::string unit;              ///< `k3s.service`
     bool is_server = false;        ///< It runs `k3s server`.
+    bool is_active = true;         ///< systemd takes it for started, or it has failed.
     std::filesystem::path binary;  ///< The program that is replaced, symbolic links resolved.
     plan::Version version;         ///< That the program reports.
     std::filesystem::path data_dir;
@@ -34,7 +35,7 @@ struct Installation {
     /// Whether the kubelet would end on a host with cgroup v1 (its fail-cgroupv1, true from 1.35
     /// on).
     bool fails_on_cgroup_v1 = true;
-    /// For people: `process 1234, "/usr/local/bin/k3s server"`.
+    /// For people: `active`, `process 1234, "/usr/local/bin/k3s server"`.
     struct {
         std::string unit;
         std::string role;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/k3s/titles.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 namespace kua::k3s {
 
 std::optional<Title> read_title(std::string_view command) {
-    const auto blank = command.find(' ');
-    if (blank == 0 || blank == std::string_view::npos) {
-        return std::nullopt;
-    }
-    auto rest = command.substr(blank + 1);
+    const auto program = command.substr(0, command.find(' '));
+    const auto rest = command.substr(std::min(program.size() + 1, command.size()));
     const auto role = rest.substr(0, rest.find(' '));
-    if (role != "server" && role != "agent" && role != "init") {
+    Title title{std::string(program), std::string(role == "init" ? "" : role)};
+    const bool says_no_role = role == "init" || (role.empty() && is_called_k3s(title));
+    if (program.empty() || (role != "server" && role != "agent" && !says_no_role)) {
         return std::nullopt;
     }
-    return Title{std::string(command.substr(0, blank)), std::string(role)};
+    return title;
 }
 
 bool is_called_k3s(const Title& title) {

@@ -9,11 +9,12 @@
 
 namespace kua::k3s {
 
-/// `<program> server`, `<program> agent`, or `<program> init` of one that runs its work in a child
-/// (`k3s server --log FILE`; the child is `k3s server`, without a path).
+/// `<program> server` or `<program> agent`. One that runs its work in a child (`k3s server --log
+/// FILE`) says `<program> init`, before 1.22 `<program>` alone; the child is `k3s server`, without
+/// a path.
 struct Title {
     std::string program;
-    std::string role;  ///< `server`, `agent` or `init`
+    std::string role;  ///< `server`, `agent`, or empty where it does not say.
 };
 
 /// Reads a process's command line. Absent for what is not of that form.

@@ -97,12 +97,17 @@ fs::Finished run_save(const SnapshotCommand& command, Duration timeout,
     Outside outside;
     outside.description = "A snapshot of etcd for k3s-upgrade-agent";
     outside.program = command.k3s;
-    outside.arguments = {"etcd-snapshot",           "save",   "--data-dir",
-                         command.data_dir.string(), "--name", kName};
+    outside.arguments = {"etcd-snapshot"};
+    if (command.has_commands) {
+        outside.arguments.emplace_back("save");
+    }
+    outside.arguments.insert(outside.arguments.end(),
+                             {"--data-dir", command.data_dir.string(), "--name", kName});
     if (command.folder != default_snapshot_folder(command.data_dir)) {
-        // It may have been told to the server only, on its command line.
-        outside.arguments.insert(outside.arguments.end(),
-                                 {"--etcd-snapshot-dir", command.folder.string()});
+        // It may have been told to the server only, on its command line, and 1.20 and 1.21 do not
+        // make it.
+        fs::make_folders(command.folder);
+        outside.arguments.insert(outside.arguments.end(), {"--dir", command.folder.string()});
     }
     if (command.takes_server && !command.server.empty()) {
         outside.arguments.insert(outside.arguments.end(), {"-s", command.server});
@@ -154,6 +159,11 @@ bool snapshot_takes_server(const plan::Version& version) {
     }
     const auto first = kFirstPatch.find(version.minor);
     return first != kFirstPatch.end() && version.patch >= first->second;
+}
+
+bool snapshot_has_commands(const plan::Version& version) {
+    constexpr unsigned kFirst = 21;
+    return version.major > 1 || version.minor >= kFirst;
 }
 
 Snapshot save_snapshot(const SnapshotCommand& command, Clock& clock, Duration timeout,

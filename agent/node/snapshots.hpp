@@ -23,6 +23,10 @@ std::filesystem::path default_snapshot_folder(const std::filesystem::path& data_
 /// https://127.0.0.1:6443, and until 1.30.2 the one that `server:` or K3S_URL names (k3s#10513).
 bool snapshot_takes_server(const plan::Version& version);
 
+/// Whether that version's `etcd-snapshot` has commands (`save`), as from 1.21 on. Before that it
+/// takes a snapshot whatever words follow, and looks at no flag behind one.
+bool snapshot_has_commands(const plan::Version& version);
+
 /// What `k3s etcd-snapshot save` needs.
 struct SnapshotCommand {
     std::filesystem::path k3s;
@@ -31,6 +35,7 @@ struct SnapshotCommand {
     std::string server;            ///< This host's own, from kubelet.kubeconfig; may be empty.
     bool takes_server = false;     ///< snapshot_takes_server(k3s's version)
     systemd::UnitState unit;       ///< Its environment is what k3s gets.
+    bool has_commands = true;      ///< snapshot_has_commands(k3s's version)
 };
 
 /// A snapshot's file. `ours`: k3s was told its name, or it can be no other's.

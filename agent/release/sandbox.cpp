@@ -30,7 +30,7 @@ constexpr int kNotExecuted = 203;
 
 /// Known to systemd 239 (Enterprise Linux 8), all of them: systemd-run refuses a property that it
 /// doesn't know, unlike a unit file.
-constexpr std::array<std::string_view, 32> kProperties{
+constexpr std::array<std::string_view, 33> kProperties{
     // A user that exists as long as the unit. Implies a private /tmp and /var/tmp, which are
     // removed with the unit, and that everything else is read-only; said again for the reader.
     "DynamicUser=yes",
@@ -40,6 +40,8 @@ constexpr std::array<std::string_view, 32> kProperties{
     "PrivateDevices=yes",
     // PrivateDevices keeps them, and everybody may write there.
     "InaccessiblePaths=-/dev/shm -/dev/mqueue",
+    // k3s uses what it finds unpacked there rather than its own payload, which is on trial.
+    "InaccessiblePaths=-/var/lib/rancher/k3s/data",
     // `strict` leaves file systems of their own below /run writable: /run/lock, users' folders.
     "ReadOnlyPaths=-/run -/run/lock -/run/user",
     "ProtectKernelTunables=yes",

@@ -62,10 +62,11 @@ void Upgrade::save_snapshot(const std::stop_token& stop) {
     }
     const auto text = version_in_place(stop);
     const auto version = plan::parse_version(text);
-    const auto saved = node::save_snapshot(
-        {record_.binary, record_.data_dir, snapshot_folder(), record_.api_server,
-         version && node::snapshot_takes_server(*version), *unit},
-        tools_.clock, within_deadline(kLongestSnapshot), stop);
+    const auto saved =
+        node::save_snapshot({record_.binary, record_.data_dir, snapshot_folder(),
+                             record_.api_server, version && node::snapshot_takes_server(*version),
+                             *unit, !version || node::snapshot_has_commands(*version)},
+                            tools_.clock, within_deadline(kLongestSnapshot), stop);
     record_.copy = saved.file;
     if (saved.ours) {
         snapshots().add(saved.file, text);

@@ -92,6 +92,14 @@ Answer make_answer(const http::Response& response, std::string_view what) {
     return answer;
 }
 
+bool was_written_just_now(const std::filesystem::path& path) {
+    constexpr std::chrono::seconds kWriting{5};
+    std::error_code code;
+    const auto written = std::filesystem::last_write_time(path, code);
+    const auto age = std::filesystem::file_time_type::clock::now() - written;
+    return !code && age < kWriting && age > -kWriting;
+}
+
 // Cuts a stream into lines, each a JSON value.
 class Lines {
   public:
@@ -141,7 +149,14 @@ Client::Client(http::Client& http, std::filesystem::path kubeconfig, std::functi
 
 std::shared_ptr<const Kubeconfig> Client::credentials() {
     const std::lock_guard lock(mutex_);
-    if (!config_) config_ = std::make_shared<const Kubeconfig>(read_kubeconfig(path_));
+    if (config_) return config_;
+    try {
+        config_ = std::make_shared<const Kubeconfig>(read_kubeconfig(path_));
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::invalid || !was_written_just_now(path_)) throw;
+        throw Error(ErrorKind::transient,
+                    format("{} (k3s may be writing it just now)", error.what()));
+    }
     return config_;
 }
 

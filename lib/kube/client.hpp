@@ -87,7 +87,9 @@ class Client {
     /// k3s was restarted: the kubeconfig and its certificates are read again for the next request.
     void forget_credentials();
 
-    /// The credentials in use. Throws what read_kubeconfig throws.
+    /// The credentials in use. Throws what read_kubeconfig throws; Error{transient} for what was
+    /// written within the last seconds: k3s writes these files in place when it starts, one after
+    /// the other.
     std::shared_ptr<const Kubeconfig> credentials();
 
   private:

@@ -84,6 +84,7 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
             state.exec_path = commands.front().get<0>();
             state.exec_start = commands.front().get<1>();
         }
+        state.kill_mode = value_of<std::string>(service, "KillMode");
         state.environment = value_of<std::vector<std::string>>(service, "Environment");
         using Files = std::vector<sdbus::Struct<std::string, bool>>;
         for (const auto& file : value_of<Files>(service, "EnvironmentFiles")) {

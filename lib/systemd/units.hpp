@@ -32,6 +32,7 @@ struct UnitState {
     std::string exec_path{};
     std::vector<std::string> environment{};            ///< `NAME=value`, of Environment=.
     std::vector<EnvironmentFile> environment_files{};  ///< In order: a later one wins.
+    std::string kill_mode{};  ///< `control-group`, `process`, `mixed`, `none`
     std::uint32_t main_pid = 0;
     std::uint32_t n_restarts = 0;
     std::string result;  ///< Of the last run: `success`, `exit-code`, `timeout`, …

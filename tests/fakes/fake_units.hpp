@@ -3,6 +3,7 @@
 // once, their outcomes come from the test, and nothing is ever started.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -141,28 +142,40 @@ class FakeUnits final : public systemd::Units {
   private:
     static constexpr std::uint32_t kPid = 100;
 
-    /// What runs calls itself as k3s does: its program and its first argument.
+    /// The main process calls itself as k3s does, by its program and its command. What a test has
+    /// put beside it stays.
     void set_running(systemd::UnitState& unit, bool runs) {
-        running[unit.name].clear();
+        auto& processes = running[unit.name];
+        std::erase_if(processes, [](const auto& process) { return process.pid == kPid; });
         unit.main_pid = runs && !unit.exec_start.empty() ? kPid : 0;
-        if (unit.main_pid != 0) {
-            auto command = unit.exec_start.front();
-            for (const auto& argument : unit.exec_start) {
-                if (argument == "server" || argument == "agent") {
-                    command += " " + argument;
-                    break;
-                }
-            }
-            running[unit.name].push_back({unit.main_pid, command});
+        if (unit.main_pid == 0) {
+            return;
         }
+        auto command = unit.exec_start.front();
+        const auto role = std::ranges::find_if(unit.exec_start, [](const auto& argument) {
+            return argument == "server" || argument == "agent";
+        });
+        if (role != unit.exec_start.end()) {
+            command += " " + *role;
+        } else {
+            std::for_each(unit.exec_start.begin() + 1, unit.exec_start.end(),
+                          [&command](const auto& argument) { command += " " + argument; });
+        }
+        processes.insert(processes.begin(), {unit.main_pid, command});
     }
 
     void change(const std::string& name, const systemd::JobResult& job, const std::string& from,
                 const std::string& to) {
-        const auto unit = units.find(name);
-        if (job.done() && unit != units.end() && unit->second.active_state == from) {
-            unit->second.active_state = to;
-            set_running(unit->second, to == "active");
+        const auto found = units.find(name);
+        if (!job.done() || found == units.end()) {
+            return;
+        }
+        auto& unit = found->second;
+        if (unit.active_state == from) {
+            unit.active_state = to;
+        }
+        if (unit.active_state == to) {
+            set_running(unit, to == "active");
         }
     }
 };

@@ -27,7 +27,9 @@ TEST(Title, IsReadFromACommandLine) {
     for (const auto& [command, program, role] : {
              Case{"/usr/local/bin/k3s server", "/usr/local/bin/k3s", "server"},
              Case{"/usr/local/bin/k3s agent", "/usr/local/bin/k3s", "agent"},
-             Case{"/usr/local/bin/k3s init", "/usr/local/bin/k3s", "init"},
+             Case{"/usr/local/bin/k3s init", "/usr/local/bin/k3s", ""},
+             // With --log before 1.22, and for a moment while it starts.
+             Case{"/usr/local/bin/k3s", "/usr/local/bin/k3s", ""},
              Case{"k3s server", "k3s", "server"},
              // Before it has hidden its arguments.
              Case{"/opt/k3s server --token x", "/opt/k3s", "server"},
@@ -37,7 +39,7 @@ TEST(Title, IsReadFromACommandLine) {
         EXPECT_EQ(title->program, program);
         EXPECT_EQ(title->role, role);
     }
-    for (const auto* command : {"", "k3s", " server", "/bin/sh /opt/start agent",
+    for (const auto* command : {"", "/usr/bin/consul", " server", "/bin/sh /opt/start agent",
                                 "/usr/local/bin/k3s kubectl", "/usr/local/bin/k3s servers"}) {
         EXPECT_FALSE(read_title(command)) << command;
     }
@@ -179,9 +181,13 @@ TEST_F(FinderTest, ReplacesTheProgramThatRunsNotTheScriptThatStartsIt) {
     auto found = find();
     EXPECT_EQ(found.binary, k3s());
     EXPECT_FALSE(found.is_server);
-    // A script that waits for what it has started.
+    // A script that waits for what it has started: to be stopped with it, or not.
     add_with("k3s-agent.service", {path("start.sh")},
              {"/bin/sh " + path("start.sh"), k3s() + " agent", "containerd -c /x"});
+    units_.units["k3s-agent.service"].kill_mode = "process";
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("leaves k3s running (KillMode=process)"),
+                                 HasSubstr("`exec " + k3s())));
+    units_.units["k3s-agent.service"].kill_mode = "control-group";
     EXPECT_EQ(find().binary, k3s());
     // One that says no path, where nothing else tells it.
     add_with("k3s-agent.service", {path("start.sh")}, {"k3s agent"});
@@ -191,10 +197,12 @@ TEST_F(FinderTest, ReplacesTheProgramThatRunsNotTheScriptThatStartsIt) {
 }
 
 TEST_F(FinderTest, KnowsTheRoleOfOneThatLogsToAFile) {
-    add_with("k3s.service", {k3s(), "server", "--log", "/x"}, {k3s() + " init", "k3s server"});
-    const auto found = find();
-    EXPECT_TRUE(found.is_server);
-    EXPECT_EQ(found.binary, k3s());
+    for (const auto* parent : {" init", ""}) {
+        add_with("k3s.service", {k3s(), "server", "--log", "/x"}, {k3s() + parent, "k3s server"});
+        const auto found = find();
+        EXPECT_TRUE(found.is_server);
+        EXPECT_EQ(found.binary, k3s());
+    }
 }
 
 TEST_F(FinderTest, KnowsTheRoleByWhatRunsWhereTheUnitDoesNotSayIt) {

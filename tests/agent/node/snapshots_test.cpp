@@ -96,6 +96,19 @@ class SnapshotTest : public ::testing::Test {
     Snapshots list_{folder_.path()};
 };
 
+TEST_F(SnapshotTest, IsAskedForWithoutACommandWhereThereIsNone) {
+    for (const auto& [version, has] :
+         {std::pair("v1.20.8+k3s1", false), std::pair("v1.21.2+k3s1", true),
+          std::pair("v1.30.4+k3s1", true)}) {
+        EXPECT_EQ(snapshot_has_commands(plan::parse_version(version).value()), has) << version;
+    }
+    auto command = k3s("echo etcd >k3s-upgrade-agent-17");
+    command.has_commands = false;
+    EXPECT_TRUE(save(command).ours);
+    EXPECT_THAT(calls(), ElementsAre(HasSubstr("t etcd-snapshot --data-dir ")))
+        << "1.20 looks at no flag behind a word";
+}
+
 TEST_F(SnapshotTest, IsTheNewFileWhateverK3sPrints) {
     struct Case {
         const char* k3s;
@@ -143,9 +156,8 @@ TEST_F(SnapshotTest, IsMadeWithANameAndTheUnitsEnvironment) {
     save(command);
     const auto common =
         format("t etcd-snapshot save --data-dir {} --name k3s-upgrade-agent", data_dir_.string());
-    EXPECT_THAT(calls(),
-                ElementsAre(common, common, common + " -s https://127.0.0.1:7443",
-                            format("{} --etcd-snapshot-dir {}", common, command.folder.string())));
+    EXPECT_THAT(calls(), ElementsAre(common, common, common + " -s https://127.0.0.1:7443",
+                                     format("{} --dir {}", common, command.folder.string())));
 }
 
 TEST_F(SnapshotTest, IsNotWhatIsNoWholeSnapshot) {

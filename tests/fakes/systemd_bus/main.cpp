@@ -2,8 +2,9 @@
 // The fake as a program: serves units on a bus until SIGTERM. A restart of a unit takes a given
 // time and then runs a command, with the unit's name as $1: its job is `done` when the command
 // succeeds, `failed` otherwise. Several units restart at the same time; their commands run one by
-// one. Where it differs from systemd: see systemd_bus.hpp; also, no unit has a process, and its
-// main PID counts up by one with each restart.
+// one. Where it differs from systemd: see systemd_bus.hpp; also, no unit has a process: one is
+// only said to be there, with the title that k3s gives itself, and its PID counts up by one with
+// each restart.
 //
 //   fake-systemd-bus <bus address> <milliseconds> <command> <unit> <ExecStart's argv…> [, <unit> …]
 //
@@ -34,6 +35,12 @@ struct Options {
     kua::Duration duration{0};
     std::string command;
 };
+
+/// What k3s leaves of its command line, quoted as systemd quotes it.
+std::string title_of(const kua::fakes::FakeUnit& unit) {
+    const auto& argv = unit.exec_start;
+    return argv.size() < 2 ? std::string() : "\"" + argv[0] + " " + argv[1] + "\"";
+}
 
 /// Carries restarts out beside the bus's own thread, which must go on answering.
 class Restarter {
@@ -86,6 +93,7 @@ class Restarter {
         const bool succeeded = run_command(job.unit(), stop);
         auto& unit = units_.at(job.unit());
         ++unit.main_pid;
+        unit.processes = {{unit.main_pid, title_of(unit)}};
         unit.result = succeeded ? "success" : "exit-code";
         if (succeeded) {
             show(unit.name, "active", "running");
@@ -146,6 +154,9 @@ std::vector<kua::fakes::FakeUnit> read_units(const std::vector<std::string>& wor
         } else {
             units.back().exec_start.push_back(word);
         }
+    }
+    for (auto& unit : units) {
+        unit.processes = {{unit.main_pid, title_of(unit)}};
     }
     return units;
 }

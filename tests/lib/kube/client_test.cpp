@@ -176,6 +176,17 @@ TEST_F(KubeClient, WaitsForAServerThatHasNotReadItsRolesYet) {
               ErrorKind::transient);
 }
 
+TEST_F(KubeClient, WaitsForCredentialsThatAreBeingWritten) {
+    const auto folder = files_.folder().path();
+    const auto path = folder / "empty";
+    files_.folder().write("empty", "");
+    Client client(http_, path);
+    EXPECT_EQ(error_of([&] { client.call({}, {}); }).kind(), ErrorKind::transient);
+    std::filesystem::last_write_time(
+        path, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(1));
+    EXPECT_EQ(error_of([&] { client.call({}, {}); }).kind(), ErrorKind::invalid);
+}
+
 TEST_F(KubeClient, DoesNotReadTheCredentialsAgainWithoutNeed) {
     http_.then(200, Json::object()).then(404, Json::object()).then(200, Json::object());
     client_.call({}, {});
