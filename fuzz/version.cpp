@@ -53,6 +53,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (one && other) {
         check_order(*one, *other);
     }
-    (void)plan::older_build(std::string(first), std::string(second));
+    (void)plan::older_build(plan::Plan(), std::string(first), std::string(second));
     return 0;
 }

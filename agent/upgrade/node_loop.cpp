@@ -17,6 +17,7 @@ namespace {
 constexpr Duration kLongSleep{3'600'000};
 constexpr Duration kBetweenTurns{100};
 constexpr Duration kSoon{1'000};
+constexpr Duration kBlindSleep{60'000};
 constexpr Duration kLongestTransient{300'000};
 constexpr Duration kHeldAgain{15'000};
 
@@ -157,11 +158,26 @@ std::optional<NodeLoop::Blindness> NodeLoop::blind(const std::optional<Json>& no
     return std::nullopt;
 }
 
+void NodeLoop::look_for_k3s() {
+    if (!settings_.found) {
+        return;
+    }
+    try {
+        settings_.found(finder_.find());
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::debug(error.what());  // That k3s is down is said already: nobody answers.
+    }
+}
+
 Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto node = view_.node.get(settings_.node);
     if (const auto reason = blind(node)) {
         say({false, "Waiting", reason->text, kLongSleep, reason->topic}, nullptr);
-        return kLongSleep;
+        look_for_k3s();
+        return kBlindSleep;
     }
     tools_.report.update(
         [&](node::Status& status) { status.version = kube::kubelet_version(*node); });

@@ -86,6 +86,9 @@ class NodeLoop {
         std::string topic;
     };
     std::optional<Blindness> blind(const std::optional<Json>& node) const;
+    /// Whether k3s is where it was: the credentials in use may be those of a folder that it has
+    /// left.
+    void look_for_k3s();
     void tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
               const std::stop_token& stop);
     Standing consider(const Candidate& candidate, const std::optional<Conflict>& conflict,

@@ -107,7 +107,7 @@ def test_check_config_accepts_this_host_and_names_every_mistake(fleet):
     host = fleet.server
     good = host.run("k3s-upgrade-agent", "check-config").stdout
     assert "WRONG" not in good
-    assert f"node {host.name} at https://127.0.0.1:6443" in good and f"{host.unit} runs {BINARY} as server" in good
+    assert f"node {host.name} at https://127.0.0.1:6443" in good and f"k3s role: server (process {host.unit_state()['MainPID']}, \"{BINARY} server\")" in good
     host.push("/root/bad.yaml", "nod: {}\nhealth: {timeout: soon}\nsource: [{http: {base_url: 'ftp://x'}}]\n")
     bad = host.run("k3s-upgrade-agent", "check-config", "--config", "/root/bad.yaml", check=False)
     assert bad.returncode == 1
