@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/release/inspect.hpp"
 
-#include <cerrno>
-#include <cstdlib>
-
 #include "agent/release/elf.hpp"
+#include "agent/release/scratch.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/json.hpp"
@@ -21,7 +19,7 @@ constexpr Duration kVersionTimeout{20'000};
 constexpr Duration kUnpackTimeout{300'000};
 /// k3s 1.20 to 1.36 unpack to some three and a half times their size.
 constexpr std::uint64_t kUnpacksTo = 5;
-constexpr std::string_view kTrial = "trial-";
+constexpr auto kTrial = "trial-";
 /// k3s reads its configuration before anything else: the host's may be readable to root alone, and
 /// names the folder that is unpacked to.
 constexpr auto kNoConfiguration = "K3S_CONFIG_FILE=/dev/null";
@@ -33,38 +31,15 @@ std::string why(const fs::Finished& finished) {
     return format("{}: {}", how, excerpt(trim(finished.errors), 200));
 }
 
-/// A folder with a name that nobody can guess, and that every user may write to.
-class Scratch {
-  public:
-    explicit Scratch(const std::filesystem::path& folder) {
-        std::string pattern = (folder / (std::string(kTrial) + "XXXXXX")).string();
-        if (::mkdtemp(pattern.data()) == nullptr) {
-            throw Error(ErrorKind::failed,
-                        format("making a folder {}: {}", pattern, errno_text(errno)));
+std::uint64_t bytes_in(const std::filesystem::path& folder) {
+    std::uint64_t sum = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+        if (entry.is_regular_file() && !entry.is_symlink()) {
+            sum += entry.file_size();
         }
-        path_ = pattern;
-        std::filesystem::permissions(path_, std::filesystem::perms::all);
     }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    ~Scratch() {
-        std::error_code code;
-        std::filesystem::remove_all(path_, code);
-    }
-    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-    [[nodiscard]] std::uint64_t bytes() const {
-        std::uint64_t sum = 0;
-        for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
-            if (entry.is_regular_file() && !entry.is_symlink()) {
-                sum += entry.file_size();
-            }
-        }
-        return sum;
-    }
-
-  private:
-    std::filesystem::path path_;
-};
+    return sum;
+}
 
 void check_room(const std::filesystem::path& binary, const std::filesystem::path& folder) {
     const auto needed = std::filesystem::file_size(binary) * kUnpacksTo;
@@ -110,7 +85,8 @@ TriedOut Inspector::try_out(const std::filesystem::path& binary,
                             const std::filesystem::path& folder, std::stop_token stop) const {
     check_(binary);
     check_room(binary, folder);
-    const Scratch scratch(folder);
+    const Scratch scratch(folder, kTrial);
+    std::filesystem::permissions(scratch.path(), std::filesystem::perms::all);
     const auto finished = run_({binary,
                                 {"kubectl", "version", "--client", "-o", "yaml"},
                                 kUnpackTimeout,
@@ -123,7 +99,7 @@ TriedOut Inspector::try_out(const std::filesystem::path& binary,
                     format("{} can't unpack itself and run: `kubectl version --client` {}",
                            binary.string(), why(finished)));
     }
-    return {build_date_in(finished.output, binary), scratch.bytes()};
+    return {build_date_in(finished.output, binary), bytes_in(scratch.path())};
 }
 
 void Inspector::remove_leftovers(const std::filesystem::path& folder) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "agent/release/scratch.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/fs/files.hpp"
@@ -128,36 +129,13 @@ bool unit_works(const std::stop_token& stop) {
     return finished.succeeded();
 }
 
-/// A folder of nobody's, removed with all that is in it when it goes.
-class Scratch {
-  public:
-    Scratch() {
-        std::string pattern =
-            (std::filesystem::temp_directory_path() / "k3s-upgrade-agent-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) {
-            throw Error(ErrorKind::failed,
-                        format("making a folder {}: {}", pattern, errno_text(errno)));
-        }
-        path_ = pattern;
-        if (::geteuid() == 0 && ::chown(path_.c_str(), kNobody, kNobody) != 0) {
-            const int number = errno;
-            ::rmdir(path_.c_str());
-            throw Error(ErrorKind::failed,
-                        format("giving {} to nobody: {}", path_.string(), errno_text(number)));
-        }
+void give_to_nobody(const std::filesystem::path& path) {
+    constexpr unsigned kNobody = 65534;
+    if (::geteuid() == 0 && ::chown(path.c_str(), kNobody, kNobody) != 0) {
+        throw Error(ErrorKind::failed,
+                    format("giving {} to nobody: {}", path.string(), errno_text(errno)));
     }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    ~Scratch() {
-        std::error_code code;
-        std::filesystem::remove_all(path_, code);
-    }
-    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
-  private:
-    static constexpr unsigned kNobody = 65534;
-    std::filesystem::path path_;
-};
+}
 
 }  // namespace
 
@@ -181,7 +159,8 @@ fs::Finished run_in_sandbox(const Trial& trial, std::stop_token stop) {
 fs::Finished run_as_nobody(const Trial& trial, std::stop_token stop) {
     std::optional<Scratch> scratch;
     if (trial.home.empty()) {
-        scratch.emplace();
+        scratch.emplace(std::filesystem::temp_directory_path(), "k3s-upgrade-agent-");
+        give_to_nobody(scratch->path());
     }
     const auto& home = scratch ? scratch->path() : trial.home;
     fs::Command command;
