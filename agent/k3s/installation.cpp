@@ -192,7 +192,16 @@ Finder::Running Finder::look() const {
         return look_at_wanted();
     }
     std::vector<Running> found;
+    const auto runs_k3s = [this](const std::string& name) {
+        return std::ranges::any_of(processes_of(name), [](const auto& process) {
+            const auto title = read_title(process.command);
+            return title && is_called_k3s(*title);
+        });
+    };
     for (const auto& name : units_.running_services()) {
+        if (!is_usual(name) && !runs_k3s(name)) {
+            continue;
+        }
         const auto state = units_.state(name);
         if (auto one = state ? running(*state, is_usual(name)) : std::nullopt) {
             found.push_back(std::move(*one));
@@ -217,9 +226,20 @@ Finder::Running Finder::look() const {
     throw invalid(not_running());
 }
 
+std::vector<systemd::UnitProcess> Finder::processes_of(const std::string& unit) const {
+    try {
+        return units_.processes(unit);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::failed) {
+            throw;
+        }
+        return {};  // Transient units come and go.
+    }
+}
+
 std::optional<Finder::Running> Finder::running(const systemd::UnitState& state,
                                                bool any_name) const {
-    const auto processes = units_.processes(state.name);
+    const auto processes = processes_of(state.name);
     const auto main = std::ranges::find(processes, state.main_pid, &systemd::UnitProcess::pid);
     Running found{state};
     if (main != processes.end() && state.main_pid != 0) {

@@ -108,6 +108,7 @@ class Finder {
     [[nodiscard]] Running look() const;
     [[nodiscard]] std::optional<Running> running(const systemd::UnitState& state,
                                                  bool any_name) const;
+    [[nodiscard]] std::vector<systemd::UnitProcess> processes_of(const std::string& unit) const;
     [[nodiscard]] Running look_at_wanted() const;
     [[nodiscard]] std::optional<Running> about_to_run() const;
     [[nodiscard]] std::string not_running() const;
