@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/channel/follow.hpp"
 
+#include <utility>
+
 namespace kua::channel {
 
 Follow::Follow(Pace pace, std::optional<plan::Version> accepted, Monotonic now)
-    : pace_(pace), accepted_(accepted), next_(now) {}
+    : pace_(pace), accepted_(std::move(accepted)), next_(now) {}
 
 void Follow::answered(const Answer& answer, Monotonic now) {
     if (!answer.unchanged) {

@@ -374,7 +374,7 @@ plan::Version Finder::version_of(const std::filesystem::path& binary) {
         return known->second;
     }
     try {
-        const auto version = version_of_(binary);
+        auto version = version_of_(binary);
         versions_ = {{key, version}};
         return version;
     } catch (const Error& error) {

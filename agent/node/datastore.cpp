@@ -2,6 +2,7 @@
 #include "agent/node/datastore.hpp"
 
 #include <algorithm>
+#include <ranges>
 #include <vector>
 
 #include "lib/base/error.hpp"
@@ -136,12 +137,12 @@ std::vector<std::string> superfluous(const std::vector<Copy>& copies,
     constexpr std::size_t kVersions = 2;
     std::set<std::string> seen;
     std::vector<std::string> goes;
-    for (auto copy = copies.rbegin(); copy != copies.rend(); ++copy) {
-        const bool newest = !seen.contains(copy->version);
-        const bool stays = newest && (seen.size() < kVersions || kept.contains(copy->version));
-        seen.insert(copy->version);
+    for (const auto& copy : std::ranges::reverse_view(copies)) {
+        const bool newest = !seen.contains(copy.version);
+        const bool stays = newest && (seen.size() < kVersions || kept.contains(copy.version));
+        seen.insert(copy.version);
         if (!stays) {
-            goes.push_back(copy->name);
+            goes.push_back(copy.name);
         }
     }
     std::ranges::reverse(goes);

@@ -153,12 +153,12 @@ Path default_snapshot_folder(const Path& data_dir) {
 
 bool snapshot_takes_server(const plan::Version& version) {
     constexpr unsigned kAlways = 30;
-    static const std::map<unsigned, unsigned> kFirstPatch = {{27, 13}, {28, 9}, {29, 4}};
+    static const std::map<unsigned, unsigned> first_patch = {{27, 13}, {28, 9}, {29, 4}};
     if (version.major != 1 || version.minor >= kAlways) {
         return version.major > 1 || version.minor >= kAlways;
     }
-    const auto first = kFirstPatch.find(version.minor);
-    return first != kFirstPatch.end() && version.patch >= first->second;
+    const auto first = first_patch.find(version.minor);
+    return first != first_patch.end() && version.patch >= first->second;
 }
 
 bool snapshot_has_commands(const plan::Version& version) {

@@ -464,9 +464,9 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     }
     record.labels = labels_for(candidate);
     record.delay = plan.post_complete_delay;
+    record.data_dir = site.k3s.data_dir;
     record.datastore = node::name_of(site.datastore);
     if (site.datastore != node::Datastore::elsewhere) {
-        record.data_dir = site.k3s.data_dir;
         record.copies = copies();
         record.snapshots = site.k3s.snapshots;
         record.api_server = tools_.api.credentials()->server;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agent/node/drain.hpp"
+#include "agent/node/unpack.hpp"
 #include "agent/release/images.hpp"
 #include "agent/release/source.hpp"
 #include "lib/base/format.hpp"
@@ -19,6 +20,8 @@ namespace {
 constexpr Duration kFirstPause{500};
 constexpr Duration kLongestPause{15'000};
 constexpr int kMillis = 1000;
+/// On an SD card.
+constexpr Duration kLongestUnpacking{300'000};
 
 std::string said_of(Ending ending) {
     switch (ending) {
@@ -102,7 +105,7 @@ void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
     }
     using Act = std::function<void(Upgrade&, const std::stop_token&)>;
     static const std::map<std::string_view, Act> acts = {
-        {"prepare", [](Upgrade& self, const auto&) { self.prepare(); }},
+        {"prepare", &Upgrade::prepare},
         {"snapshot", &Upgrade::save_snapshot},
         {"cordon", &Upgrade::cordon},
         {"drain", &Upgrade::drain},
@@ -134,13 +137,14 @@ void Upgrade::act(const StepInfo& step, const std::stop_token& stop) {
     acts.at(step.name)(*this, stop);
 }
 
-void Upgrade::prepare() {
+void Upgrade::prepare(const std::stop_token& stop) {
     release::prepare(places(), record_.staged, record_.sha256);
     record_.prepared = true;
     if (!record_.images.empty()) {
         // k3s loads what is there when it starts; until then nobody looks at them.
         release::install_images(record_.staged_images, record_.images_sha256, record_.images);
     }
+    node::unpack_k3s(record_.staged, record_.data_dir, within_deadline(kLongestUnpacking), stop);
 }
 
 void Upgrade::cordon(const std::stop_token& stop) {

@@ -145,7 +145,7 @@ class Upgrade {
     void hold(Monotonic since);
     /// Logs what failed on the way back and adds it to `reason`.
     void trouble(std::string_view deed, const std::exception& error, std::string& reason);
-    void prepare();
+    void prepare(const std::stop_token& stop);
     void cordon(const std::stop_token& stop);
     void drain(const std::stop_token& stop);
     [[noreturn]] void drain_timed_out(const std::string& left);

@@ -324,6 +324,13 @@ std::uint64_t free_bytes(const Path& path) {
     return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
+void sync_file_system(const Path& folder) {
+    const UniqueFd fd = open_or_fail("opening", folder, O_RDONLY | O_DIRECTORY);
+    if (::syncfs(fd.get()) != 0) {
+        fail("syncing the file system of", folder, errno);
+    }
+}
+
 bool same_file_system(const Path& one, const Path& other) {
     struct stat first {};
     struct stat second {};

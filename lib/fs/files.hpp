@@ -58,6 +58,10 @@ void link_durably(const std::filesystem::path& existing, const std::filesystem::
 /// root. Throws Error{failed}.
 std::uint64_t free_bytes(const std::filesystem::path& path);
 
+/// Makes all that was written to the file system of an existing folder last (syncfs). Throws
+/// Error{failed}.
+void sync_file_system(const std::filesystem::path& folder);
+
 /// Whether two existing folders share one pool of free bytes. Throws Error{failed}.
 bool same_file_system(const std::filesystem::path& one, const std::filesystem::path& other);
 

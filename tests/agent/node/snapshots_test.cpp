@@ -183,8 +183,8 @@ TEST_F(SnapshotTest, IsNotWhatIsNoWholeSnapshot) {
 }
 
 TEST_F(SnapshotTest, MayBeTheFirstInItsFolder) {
-    auto command = k3s(
-        format("mkdir -p {0} && echo etcd >{0}/k3s-upgrade-agent-s-17", (data_dir_ / "new").string()));
+    auto command = k3s(format("mkdir -p {0} && echo etcd >{0}/k3s-upgrade-agent-s-17",
+                              (data_dir_ / "new").string()));
     command.folder = data_dir_ / "new";
     EXPECT_EQ(save(command).file, command.folder / "k3s-upgrade-agent-s-17");
 }

@@ -41,6 +41,8 @@ class Host : public ::testing::Test {
         write_text(folder_ / "k3s", kOld);
         std::filesystem::permissions(folder_ / "k3s", std::filesystem::perms(0755));
         write_text(folder_ / "staged", kNew);
+        std::filesystem::permissions(folder_ / "staged", std::filesystem::perms(0755));
+        std::filesystem::create_directory(folder_ / "data");
         api_.put(kNode, {{"metadata", {{"name", "server-1"}}}});
         report_kubelet(kOldVersion, true);
         api_.put(kLock, {{"metadata", {{"name", "k3s-upgrade-agent"}}}});

@@ -38,6 +38,20 @@ class UpgradeTest : public test::Host {
     }
 };
 
+TEST_F(UpgradeTest, UnpacksTheNewVersionBeforeTheCordonOrIsUndone) {
+    const std::string broken = "#!/bin/sh\necho \"$*: no room\" >&2\nexit 1\n";
+    test::write_text(folder_ / "staged", broken);
+    auto record = new_record();
+    record.sha256 = crypto::hex_digest(crypto::Algorithm::sha256, broken);
+    take_slot();
+    const auto outcome = run(std::move(record));
+    EXPECT_EQ(outcome.ending, Ending::undone);
+    EXPECT_THAT(outcome.reason, HasSubstr(format("--data-dir {} kubectl version --client: no room",
+                                                 (folder_ / "data").string())));
+    EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+    expect_as_it_was();
+}
+
 TEST_F(UpgradeTest, GoesItsStepsInOrderEachInTheJournalBeforeItsEffect) {
     add_pod();
     const auto outcome = run(DrainSpec());

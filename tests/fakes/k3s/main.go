@@ -72,6 +72,10 @@ func main() {
 	if link := filepath.Base(name); link == "kubectl" || link == "crictl" || link == "ctr" {
 		args = append([]string{link}, args...)
 	}
+	// A flag of k3s's own may stand before the command.
+	if len(args) > 2 && args[0] == "--data-dir" {
+		args = append(args[2:], args[:2]...)
+	}
 	command := ""
 	if len(args) > 0 {
 		command = args[0]
