@@ -61,7 +61,13 @@ bool check_found(const k3s::Installation& found) {
     const auto say = [](const char* what, const std::string& value, const std::string& by) {
         return check(what, [&] { return format("{} ({})", value, by); });
     };
-    bool fine = say("k3s unit", found.unit, found.by.unit);
+    bool fine = check("k3s unit", [&] {
+        const auto text = format("{} ({})", found.unit, found.by.unit);
+        if (!found.is_active()) {
+            throw Error(ErrorKind::invalid, text);
+        }
+        return text;
+    });
     fine &= say("k3s role", found.role(), found.by.role);
     fine &= check("k3s program", [&] {
         const auto folder = found.binary.parent_path();

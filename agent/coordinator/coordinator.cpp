@@ -62,12 +62,15 @@ void Coordinator::run(const std::stop_token& stop) {
         auto sleep = kErrorPause;
         try {
             sleep = turn(stop);
+            said_.clear();
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::stopped) {
                 break;
             }
-            log::warning(
-                format("coordinator: {}; trying again in {}", error.what(), to_text(sleep)));
+            // While the API is away it is the same each time, every few seconds.
+            if (std::exchange(said_, error.what()) != error.what()) {
+                log::warning(format("coordinator: {}; trying again", error.what()));
+            }
             // What threw may have been the renewal that came too late.
             if (!election_.leading()) {
                 rest();

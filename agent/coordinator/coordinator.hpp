@@ -73,6 +73,7 @@ class Coordinator {
     const lock::View& view_;
     Wakeup& changed_;
     Election election_;
+    std::string said_;  ///< Of the last failure, while it lasts.
     PlanWriter writer_;
     std::int64_t wanted_ = 0;             ///< Nodes that the Plan which wants most still wants.
     std::unique_ptr<kube::Watch> nodes_;  ///< While coordinator.

@@ -134,7 +134,7 @@ Installation Finder::find() {
     const auto running = look();
     Installation found;
     found.unit = running.state.name;
-    found.is_active = running.state.active_state != "activating";
+    found.state = running.state.active_state;
     found.by.unit =
         format("{}{}", wanted_.unit.empty() ? "" : "k3s.unit; it is ", running.state.active_state);
     const auto environment = unit_environment(units_, running.state.name);

@@ -24,7 +24,7 @@ inline constexpr auto kDefaultDataDir = "/var/lib/rancher/k3s";
 struct Installation {
     std::string unit;              ///< `k3s.service`
     bool is_server = false;        ///< It runs `k3s server`.
-    bool is_active = true;         ///< systemd takes it for started, or it has failed.
+    std::string state;             ///< Of the unit: `active`, `activating`, `failed`, …
     std::filesystem::path binary;  ///< The program that is replaced, symbolic links resolved.
     plan::Version version;         ///< That the program reports.
     std::filesystem::path data_dir;
@@ -48,6 +48,8 @@ struct Installation {
         return data_dir / "agent" / "kubelet.kubeconfig";
     }
     [[nodiscard]] std::filesystem::path images() const { return data_dir / "agent" / "images"; }
+    /// systemd takes it for started.
+    [[nodiscard]] bool is_active() const { return state == "active" || state == "reloading"; }
     [[nodiscard]] std::string role() const { return is_server ? "server" : "agent"; }
 };
 

@@ -2,7 +2,9 @@
 #include "agent/node/datastore.hpp"
 
 #include <algorithm>
+#include <map>
 #include <ranges>
+#include <set>
 #include <vector>
 
 #include "lib/base/error.hpp"
@@ -132,15 +134,23 @@ Path name_of_copy(const Path& copies, WallTime now, const std::string& version) 
     }
 }
 
-std::vector<std::string> superfluous(const std::vector<Copy>& copies,
-                                     const std::set<std::string>& kept) {
+std::vector<std::string> superfluous(const std::vector<Copy>& copies, const Kept& kept) {
     constexpr std::size_t kVersions = 2;
+    std::map<std::string, std::string> oldest;  // Names, by version.
+    for (const auto& copy : copies) {
+        oldest.try_emplace(copy.version, copy.name);
+    }
     std::set<std::string> seen;
+    std::set<std::string> staying;  // Versions.
     std::vector<std::string> goes;
     for (const auto& copy : std::ranges::reverse_view(copies)) {
         const bool newest = !seen.contains(copy.version);
-        const bool stays = newest && (seen.size() < kVersions || kept.contains(copy.version));
+        if (newest && (seen.size() < kVersions || kept.versions.contains(copy.version))) {
+            staying.insert(copy.version);
+        }
         seen.insert(copy.version);
+        const bool stays = staying.contains(copy.version) &&
+                           (newest || (kept.failed && oldest.at(copy.version) == copy.name));
         if (!stays) {
             goes.push_back(copy.name);
         }
@@ -149,7 +159,7 @@ std::vector<std::string> superfluous(const std::vector<Copy>& copies,
     return goes;
 }
 
-void discard_older_copies(const Path& target, const std::set<std::string>& kept) {
+void discard_older_copies(const Path& target, const Kept& kept) {
     as_failure([&] {
         const auto folder = target.parent_path();
         std::vector<Copy> copies;

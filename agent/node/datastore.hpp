@@ -55,16 +55,22 @@ struct Copy {
     std::string version;
 };
 
+/// What is kept besides, until an upgrade succeeds.
+struct Kept {
+    std::set<std::string> versions{};  ///< Whose binary is kept for going back by hand.
+    bool failed = false;               ///< The upgrade has failed.
+};
+
 /// The rule for copies of both kinds: the newest copy of each of the last two versions is kept, and
-/// that of every version whose binary is kept for going back by hand (`kept`, until an upgrade
-/// succeeds). All others are superfluous. So an upgrade that fails again and again never takes away
-/// the copy of the version that worked. `copies`: the oldest first. Gives names, in that order.
-std::vector<std::string> superfluous(const std::vector<Copy>& copies,
-                                     const std::set<std::string>& kept);
+/// that of every version whose binary is kept. After a failure the oldest of each of these stays,
+/// too: a newer k3s may have had the data store open since, and been rolled back. All others are
+/// superfluous. So an upgrade that fails again and again never takes away the last copy that only
+/// the version that worked has had open. `copies`: the oldest first. Gives names, in that order.
+std::vector<std::string> superfluous(const std::vector<Copy>& copies, const Kept& kept);
 
 /// Removes the copies that are superfluous once `target`, the newest, is whole, and what a crash
 /// left of one. What has no name of `name_of_copy` stays. Throws Error{failed}.
-void discard_older_copies(const std::filesystem::path& target, const std::set<std::string>& kept);
+void discard_older_copies(const std::filesystem::path& target, const Kept& kept);
 
 /// Whether a process with this command line has, or may open, the data store: k3s hides its
 /// arguments, and leaves `<path> server`; with --log it is `k3s init` with a child `k3s server`.

@@ -209,7 +209,7 @@ void Snapshots::discard(const Path& file) const {
     }
 }
 
-void Snapshots::discard_older(const Path& folder, const std::set<std::string>& kept) const {
+void Snapshots::discard_older(const Path& folder, const Kept& kept) const {
     auto entries = read();
     std::vector<Copy> there;
     for (const auto& entry : entries) {

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <filesystem>
-#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "agent/node/datastore.hpp"
 #include "agent/plan/version.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/systemd/units.hpp"
@@ -70,8 +70,7 @@ class Snapshots {
 
     /// Removes those of the list that are `superfluous` (agent/node/datastore) in `folder`. Throws
     /// Error{failed}.
-    void discard_older(const std::filesystem::path& folder,
-                       const std::set<std::string>& kept) const;
+    void discard_older(const std::filesystem::path& folder, const Kept& kept) const;
 
   private:
     struct Entry {

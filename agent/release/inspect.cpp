@@ -24,11 +24,20 @@ constexpr auto kTrial = "trial-";
 /// names the folder that is unpacked to.
 constexpr auto kNoConfiguration = "K3S_CONFIG_FILE=/dev/null";
 
+/// k3s says what it does, a line each, and last why it ends.
+std::string_view telling_line(std::string_view errors) {
+    const auto text = trim(errors);
+    const auto fatal = text.rfind("level=fatal");
+    const auto end = fatal == std::string_view::npos ? text.size() : text.find('\n', fatal);
+    const auto line = text.substr(0, end);
+    return line.substr(line.rfind('\n') + 1);
+}
+
 std::string why(const fs::Finished& finished) {
     const auto how = finished.timed_out     ? std::string("does not end")
                      : finished.signal != 0 ? format("was ended by signal {}", finished.signal)
                                             : format("ends with status {}", finished.exit_code);
-    return format("{}: {}", how, excerpt(trim(finished.errors), 200));
+    return format("{}: {}", how, excerpt(telling_line(finished.errors), 300));
 }
 
 std::uint64_t bytes_in(const std::filesystem::path& folder) {
@@ -96,8 +105,9 @@ TriedOut Inspector::try_out(const std::filesystem::path& binary,
     if (!finished.succeeded()) {
         const bool full = finished.errors.find("no space left on device") != std::string::npos;
         throw Error(full ? ErrorKind::failed : ErrorKind::invalid,
-                    format("{} can't unpack itself and run: `kubectl version --client` {}",
-                           binary.string(), why(finished)));
+                    format("{} can't unpack itself and run: `kubectl version --client` {}{}",
+                           binary.string(), why(finished),
+                           full ? "" : "; the file is damaged, whatever its checksum says"));
     }
     return {build_date_in(finished.output, binary), bytes_in(scratch.path())};
 }

@@ -124,15 +124,15 @@ std::optional<Standing> NodeLoop::wait_until_ready(const Candidate& candidate, c
                                                    const std::stop_token& stop) {
     const auto readiness = kube::readiness(site.node);
     // What this agent has broken, the next version may mend.
-    if (failed_here_ || (readiness.ready && site.k3s.is_active)) {
+    if (failed_here_ || (readiness.ready && site.k3s.is_active())) {
         return std::nullopt;
     }
     if (readiness.ready) {
         // As with --log and Type=notify: a restart would never be seen to end.
         return wait_patiently(candidate,
-                              format("{} is activating, although the node is Ready: systemd does "
-                                     "not take k3s for started; see `systemctl status {}`",
-                                     site.k3s.unit, site.k3s.unit),
+                              format("{} is {}, although the node is Ready: systemd does not take "
+                                     "k3s for started; see `systemctl status {}`",
+                                     site.k3s.unit, site.k3s.state, site.k3s.unit),
                               "for k3s to be started", stop);
     }
     return wait_patiently(

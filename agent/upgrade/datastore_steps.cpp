@@ -124,12 +124,12 @@ void Upgrade::discard_copy() {
     record_.copy.clear();
 }
 
-void Upgrade::discard_older_copies() const {
+void Upgrade::discard_older_copies(bool failed) const {
     if (record_.copy.empty()) {
         return;
     }
     try {
-        const auto kept = release::kept_versions(places());
+        const node::Kept kept{release::kept_versions(places()), failed};
         if (copies_sqlite()) {
             node::discard_older_copies(record_.copy, kept);
         } else {
@@ -187,8 +187,10 @@ std::string Upgrade::way_back_in_words(const std::filesystem::path& old_binary) 
                                      record_.binary.string()));
     }
     if (from_snapshot) {
-        words.push_back(format("`{} server --cluster-reset --cluster-reset-restore-path={}`",
-                               record_.binary.string(), record_.copy));
+        words.push_back(
+            format("`{} server --data-dir {} --cluster-reset "
+                   "--cluster-reset-restore-path={}`",
+                   record_.binary.string(), record_.data_dir.string(), record_.copy));
     }
     words.push_back("start " + record_.unit);
     if (from_snapshot) {

@@ -294,7 +294,7 @@ Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conf
         const auto retry = retries_.find(candidate.key());
         if (retry != retries_.end() && tools_.clock.monotonic() < retry->second.next) {
             return {false, retry->second.phase, retry->second.reason,
-                    until(retry->second.next, tools_.clock)};
+                    until(retry->second.next, tools_.clock), retry->second.topic};
         }
         // Where everything is ready but the slot, the watch's copy of the lock is asked first.
         if (!closed) {
@@ -358,6 +358,7 @@ Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
                      {{"plan", candidate.plan.name}, {"version", candidate.version.text()}});
     }
     retry.reason = error.what();
+    retry.topic.clear();
     return {false, retry.phase, retry.reason, pause, {}};
 }
 
@@ -388,6 +389,7 @@ Standing NodeLoop::wait_patiently(const Candidate& candidate, std::string text,
     retry.next = now + pause;
     retry.phase = "Waiting";
     retry.reason = held.text;
+    retry.topic = topic;
     return Standing{false, retry.phase, retry.reason, pause, topic};
 }
 

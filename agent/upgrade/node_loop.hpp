@@ -73,6 +73,7 @@ class NodeLoop {
         Monotonic next;
         std::string phase;
         std::string reason;
+        std::string topic;  ///< As in a Standing.
     };
 
     void recover(const std::stop_token& stop);

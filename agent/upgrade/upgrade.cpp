@@ -381,7 +381,7 @@ void Upgrade::finish(const Outcome& outcome) {
             tidy_images(outcome);
         }
         if (outcome.ending != Ending::undone) {
-            discard_older_copies();
+            discard_older_copies(outcome.ending == Ending::failed);
         }
         tools_.journal.end();
     } catch (const Error& error) {

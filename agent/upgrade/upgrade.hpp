@@ -170,7 +170,7 @@ class Upgrade {
     [[nodiscard]] node::Snapshots snapshots() const;
     void discard_copy();
     /// Whatever is the matter with it is only logged.
-    void discard_older_copies() const;
+    void discard_older_copies(bool failed) const;
     [[nodiscard]] bool copies_sqlite() const;
     /// Where it was stopped for the copy.
     void start_k3s(const std::stop_token& stop);

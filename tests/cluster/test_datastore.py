@@ -237,7 +237,7 @@ def test_the_message_names_the_snapshot_to_go_back_to(fleet, form):
         fleet.agent(host).configure("health: {timeout: 10s, settle: 1s}\n")
         fleet.plan("servers", [host], version=bad)
         said = fleet.until_condition("servers", "Complete", "False", "nothing was rolled back: ")["message"]
-        path = re.search(rf"`{BINARY} server --cluster-reset --cluster-reset-restore-path=(\S+)`", said)[1]
+        path = re.search(rf"`{BINARY} server --data-dir /var/lib/rancher/k3s --cluster-reset --cluster-reset-restore-path=(\S+)`", said)[1]
         assert host.read(path) == f"snapshot of {old}\n"
         fleet.cluster.kubectl("-n", "system-upgrade", "delete", "plan", "servers")
         host.misbehave()
