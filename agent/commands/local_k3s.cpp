@@ -6,10 +6,10 @@
 namespace kua::commands {
 
 k3s::Finder make_finder(const Config& config, systemd::Units& units) {
-    const auto version_of = [inspector =
-                                 release::Inspector()](const std::filesystem::path& binary) {
-        return inspector.version(binary, {});
-    };
+    const auto version_of =
+        [inspector = release::Inspector::of_installed()](const std::filesystem::path& binary) {
+            return inspector.version(binary, {});
+        };
     return {units,
             {config.k3s.unit, config.k3s.binary, config.k3s.data_dir},
             version_of,

@@ -14,7 +14,7 @@
 
 namespace kua::commands {
 
-/// Programs are asked for their version as an upgrade asks them, in a sandbox.
+/// The program is asked for its version.
 k3s::Finder make_finder(const Config& config, systemd::Units& units);
 
 /// What could be found of it now.

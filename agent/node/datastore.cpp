@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <ranges>
 #include <set>
 #include <vector>
 
@@ -143,7 +142,8 @@ std::vector<std::string> superfluous(const std::vector<Copy>& copies, const Kept
     std::set<std::string> seen;
     std::set<std::string> staying;  // Versions.
     std::vector<std::string> goes;
-    for (const auto& copy : std::ranges::reverse_view(copies)) {
+    const std::vector<Copy> newest_first(copies.rbegin(), copies.rend());
+    for (const auto& copy : newest_first) {
         const bool newest = !seen.contains(copy.version);
         if (newest && (seen.size() < kVersions || kept.versions.contains(copy.version))) {
             staying.insert(copy.version);

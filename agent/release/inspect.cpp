@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/release/inspect.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "agent/release/elf.hpp"
 #include "agent/release/scratch.hpp"
 #include "lib/base/error.hpp"
@@ -74,6 +77,18 @@ std::string build_date_in(const std::string& output, const std::filesystem::path
 
 Inspector::Inspector()
     : Inspector([](const std::filesystem::path& binary) { check_elf(binary); }, run_in_sandbox) {}
+
+Inspector Inspector::of_installed() {
+    const auto run = [](const Trial& trial, std::stop_token stop) {
+        fs::Command command;
+        command.program = trial.program;
+        command.arguments = trial.arguments;
+        std::ranges::copy(trial.environment, std::back_inserter(command.environment));
+        command.timeout = trial.timeout;
+        return fs::run(command, std::move(stop));
+    };
+    return {[](const std::filesystem::path& binary) { check_elf(binary); }, run};
+}
 
 plan::Version Inspector::version(const std::filesystem::path& binary, std::stop_token stop) const {
     check_(binary);

@@ -28,6 +28,10 @@ class Inspector {
 
     /// For hosts: `check_elf`, then `run_in_sandbox`.
     Inspector();
+    /// For the k3s that is installed: `check_elf`, then as this user, as its unit runs it. Its file
+    /// may be closed to everybody else.
+    static Inspector of_installed();
+
     Inspector(Check check, Run run) : check_(std::move(check)), run_(std::move(run)) {}
 
     /// What `<binary> --version` says, which k3s prints without looking at its payload. Throws

@@ -31,7 +31,6 @@ std::string Upgrade::version_in_place(const std::stop_token& stop) const {
     command.arguments = {"--version"};
     // Without it k3s reads its configuration first, and ends when it can't.
     command.environment.emplace_back("K3S_CONFIG_FILE=/dev/null");
-    command.unprivileged = true;
     try {
         if (const auto version = plan::parse_version_output(fs::run(command, stop).output)) {
             return version->text();

@@ -50,9 +50,10 @@ def _source_hash(source: pathlib.Path) -> str:
 
 
 def build_date(version: str) -> str:
-    """A date that grows with the version, as k3s's do: a minor every four months, a patch every month."""
+    """A date that grows with the version: a patch every month, and a minor after all patches that a run may come to of the one
+    before. (k3s's last patches of a minor are younger than the next minor's first, and may not be followed by those.)"""
     major, minor, patch, build = (int(n) for n in re.match(r"v(\d+)\.(\d+)\.(\d+).*?(\d+)$", version).groups())
-    months = 2024 * 12 + 3 + (minor - 30) * 4 + patch + (major - 1) * 1200
+    months = 2024 * 12 + 3 + (minor - 30) * 120 + patch + (major - 1) * 12000
     return f"{months // 12}-{months % 12 + 1:02}-{min(build, 28):02}T12:00:00Z"
 
 

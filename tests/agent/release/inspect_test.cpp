@@ -70,6 +70,15 @@ TEST_F(InspectorTest, OfAHostRunsNoProgramOfAnotherMachine) {
                 HasSubstr("is no ELF program"));
 }
 
+TEST_F(InspectorTest, AsksTheInstalledOneAlsoWhereItIsClosedToOthers) {
+    const auto closed = folder_ / "closed";
+    std::filesystem::copy_file("/bin/echo", closed);
+    std::filesystem::permissions(closed, std::filesystem::perms(0700));
+    // An ELF program that says something else.
+    EXPECT_THAT(error_of([&] { (void)Inspector::of_installed().version(closed, {}); }).what(),
+                HasSubstr("which is no k3s version"));
+}
+
 TEST_F(InspectorTest, SaysTheBuildDateThatKubectlPrints) {
     EXPECT_EQ(
         date_of("#!/bin/sh\necho 'clientVersion:'\necho '  buildDate: \"2024-08-21T17:00:00Z\"'\n"),
