@@ -62,7 +62,7 @@ bool check_found(const k3s::Installation& found) {
         return check(what, [&] { return format("{} ({})", value, by); });
     };
     bool fine = check("k3s unit", [&] {
-        const auto text = format("{} ({})", found.unit, found.by.unit);
+        auto text = format("{} ({})", found.unit, found.by.unit);
         if (!found.is_active()) {
             throw Error(ErrorKind::invalid, text);
         }
