@@ -27,6 +27,7 @@ def unit_changed(host, lines, files=None):
     try:
         yield
     finally:
+        host.run("systemctl", "stop", host.unit)  # as the drop-in says it: a k3s that is left running would go on reporting
         for path in [drop_in, *(files or {})]:
             host.path(path).unlink(missing_ok=True)
         host.run("systemctl", "daemon-reload")
