@@ -97,9 +97,10 @@ bool reads_data_dir_variable(const plan::Version& version) {
     return index >= kFirstPatch.size() || version.patch >= kFirstPatch.at(index);
 }
 
-void check_against_node(const Installation& found, const Json& node) {
+void check_against_node(const Installation& found, const Json& node,
+                        const std::optional<plan::Version>& target) {
     const auto reported = kube::kubelet_version(node);
-    if (reported != found.version.text()) {
+    if (reported != found.version.text() && found.version != target) {
         throw invalid(format(
             "{} is {}, but the Node reports {}: it was replaced and k3s not restarted since, or "
             "it is not what {} runs; restart k3s, or set k3s.binary in the configuration",

@@ -55,8 +55,10 @@ struct Installation {
 
 /// Throws Error{invalid} that names both sides where the Node says something else of this host's
 /// k3s than was found here: its kubelet's version, its role labels, or the arguments in k3s's
-/// annotation `k3s.io/node-args`.
-void check_against_node(const Installation& found, const Json& node);
+/// annotation `k3s.io/node-args`. A program that is `target` already is in order: an upgrade whose
+/// journal was lost, or somebody by hand, has put it there, and k3s was not restarted yet.
+void check_against_node(const Installation& found, const Json& node,
+                        const std::optional<plan::Version>& target = {});
 
 /// Whether K3S_DATA_DIR is one of k3s's settings: from 1.27.16, 1.28.12, 1.29.7 and 1.30.3 on.
 /// Before that k3s itself set it, to something else.

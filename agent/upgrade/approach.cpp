@@ -179,7 +179,7 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
                            "be compared with it",
                            excerpt(reported, kMostOfMessage)));
     }
-    k3s::check_against_node(site.k3s, site.node);
+    k3s::check_against_node(site.k3s, site.node, candidate.version);
     site.from = *from;
     const auto closed = outside_window(candidate);
     if (closed && *from == candidate.version) {

@@ -407,6 +407,7 @@ TEST_F(NodeTest, RunsTheProgramThatIsThere) {
     EXPECT_THAT(refusal(), AllOf(HasSubstr("/usr/local/bin/k3s is v1.30.4+k3s1"),
                                  HasSubstr("the Node reports v1.29.9+k3s1"),
                                  HasSubstr("restart k3s, or set k3s.binary")));
+    EXPECT_NO_THROW(check_against_node(found_, node_, kVersion)) << "there already, not started";
 }
 
 TEST_F(NodeTest, SaysWhereK3sKeepsItsData) {
