@@ -72,6 +72,35 @@ Monotonic finish_job(Clock& clock, const std::string& deed, Duration timeout,
     return end;
 }
 
+/// systemd counts only the restarts that nobody asked for.
+bool ended_by_itself(const systemd::UnitState& before, const systemd::UnitState& now) {
+    const bool up = now.active_state == "active" || now.active_state == "reloading";
+    return now.n_restarts > before.n_restarts || (!up && !now.has_job);
+}
+
+/// Returns the unit's state when somebody's restart of it is over. Throws Error{failed} when it is
+/// not up by then, or not until `end`.
+systemd::UnitState wait_while_restarted(systemd::Units& units, Clock& clock,
+                                        const systemd::UnitState& before, Monotonic end,
+                                        const std::stop_token& stop) {
+    while (true) {
+        auto now = units.wait_settled(before.name, remaining(clock, end), stop);
+        const bool crashed = now.n_restarts > before.n_restarts;
+        if (now.active_state == "active" && !crashed) {
+            return now;
+        }
+        if (crashed || clock.monotonic() >= end) {
+            throw Error(ErrorKind::failed, format("did not come up again after somebody had "
+                                                  "stopped or restarted it: {}",
+                                                  in_words(now)));
+        }
+        // Stopped, and not started yet. A server ends as `failed` also when it is told to end.
+        if (!clock.wait_for(kBusRetry, stop)) {
+            throw Error(ErrorKind::stopped, "stopped while watching " + before.name);
+        }
+    }
+}
+
 }  // namespace
 
 systemd::UnitState restart_unit(systemd::Units& units, Clock& clock, const std::string& unit,
@@ -108,17 +137,26 @@ systemd::UnitState wait_active(systemd::Units& units, Clock& clock, const std::s
 }
 
 void ensure_settles(systemd::Units& units, Clock& clock, const systemd::UnitState& active,
-                    Duration time, const std::stop_token& stop) {
-    const auto end = clock.monotonic() + time;
+                    const Settling& settling, const std::stop_token& stop) {
+    auto watched = active;
+    auto end = clock.monotonic() + settling.time;
+    const auto latest = end + settling.restart;
     while (true) {
         try {
             // Once more at the end, however little is left: that is the look that counts.
-            const auto now = units.wait_unsettled(active, remaining(clock, end), stop);
+            auto now = units.wait_unsettled(watched, remaining(clock, end), stop);
             if (!now) {
                 return;
             }
-            throw Error(ErrorKind::failed, format("did not stay up for {} (health.settle): {}",
-                                                  to_text(time), in_words(*now)));
+            if (ended_by_itself(watched, *now) || clock.monotonic() >= latest) {
+                throw Error(ErrorKind::failed, format("did not stay up for {} (health.settle): {}",
+                                                      to_text(settling.time), in_words(*now)));
+            }
+            log::info(format("somebody restarts {}; watching it anew", active.name),
+                      {{"unit", active.name}});
+            watched = wait_while_restarted(units, clock, watched, latest, stop);
+            end = clock.monotonic() + settling.time;
+            continue;
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::transient) {
                 throw;

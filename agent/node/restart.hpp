@@ -30,11 +30,19 @@ systemd::UnitState start_unit(systemd::Units& units, Clock& clock, const std::st
 systemd::UnitState wait_active(systemd::Units& units, Clock& clock, const std::string& unit,
                                Duration timeout, const std::stop_token& stop);
 
-/// Watches a unit for `time` since it was seen `active`. Throws Error{failed} at once when it
-/// leaves that, its main process changes, or systemd starts it again; Error{stopped}. While systemd
-/// can't be asked nothing is known; what happened meanwhile is seen as soon as it can.
+/// How long a unit is watched before it counts as one that stays up.
+struct Settling {
+    Duration time;
+    /// What a restart by somebody else may take, all of them together; then `time` begins anew.
+    Duration restart;
+};
+
+/// Watches a unit since it was seen `active`. Throws Error{failed} at once when it ends by itself,
+/// or systemd has started it again because it did; Error{stopped}. A unit that somebody restarts
+/// meanwhile (`systemctl restart k3s`) is no worse for it. While systemd can't be asked nothing is
+/// known; what happened meanwhile is seen as soon as it can.
 void ensure_settles(systemd::Units& units, Clock& clock, const systemd::UnitState& active,
-                    Duration time, const std::stop_token& stop);
+                    const Settling& settling, const std::stop_token& stop);
 
 /// A unit's state in words, for a message about what did not come up: `k3s.service is activating
 /// (auto-restart), result exit-code, restarted by systemd 3 times`. Never throws: what can't be

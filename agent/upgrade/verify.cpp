@@ -57,8 +57,8 @@ void Upgrade::verify_new(const std::stop_token& stop) {
         active_ = node::wait_active(tools_.units, tools_.clock, record_.unit,
                                     within_deadline(limits_.restart), stop);
     }
-    node::ensure_settles(tools_.units, tools_.clock, *active_, within_deadline(limits_.settle),
-                         stop);
+    node::ensure_settles(tools_.units, tools_.clock, *active_,
+                         {within_deadline(limits_.settle), limits_.restart}, stop);
     const auto timeout = within_deadline(limits_.health);
     const auto end = tools_.clock.monotonic() + timeout;
     // A server's API is its own k3s's. An agent whose servers are away is none the worse for it.

@@ -73,6 +73,9 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
     state.load_error = value_of<LoadError>(general, "LoadError").get<1>();
     state.active_state = value_of<std::string>(general, "ActiveState");
     state.sub_state = value_of<std::string>(general, "SubState");
+    // Number and path; no job has the number 0.
+    using Job = sdbus::Struct<std::uint32_t, sdbus::ObjectPath>;
+    state.has_job = value_of<Job>(general, "Job").get<0>() != 0;
     // systemd makes an object for every name it is asked about.
     if (state.load_state == "not-found") {
         return std::nullopt;
@@ -295,7 +298,8 @@ UnitState DbusUnits::wait_settled(const std::string& name, Duration timeout, std
             patience.check_stop();
             Session session(state_->address);
             return wait_until(session, name, patience, [](const UnitState& state) {
-                return state.active_state == "active" || state.active_state == "failed";
+                return state.active_state == "active" ||
+                       (state.active_state == "failed" && !state.has_job);
             });
         });
     });

@@ -34,7 +34,9 @@ struct UnitState {
     std::vector<EnvironmentFile> environment_files{};  ///< In order: a later one wins.
     std::string kill_mode{};  ///< `control-group`, `process`, `mixed`, `none`
     std::uint32_t main_pid = 0;
-    std::uint32_t n_restarts = 0;
+    std::uint32_t n_restarts = 0;  ///< After it ended by itself; systemd counts no others.
+    /// A job is waiting or under way: somebody starts, stops or restarts it.
+    bool has_job = false;
     std::string result;  ///< Of the last run: `success`, `exit-code`, `timeout`, …
 };
 
@@ -92,12 +94,13 @@ class Units {
     /// waited for.
     virtual JobResult start(const std::string& name, Duration timeout, std::stop_token stop) = 0;
 
-    /// Waits until the unit's ActiveState is `active` or `failed` (by PropertiesChanged, not by
-    /// asking again and again) and returns the state then; returns the last state seen when the
-    /// deadline passes. A unit that systemd is about to start again
-    /// (`activating`, `auto-restart`) is not settled; one without Type=notify is `active` as soon
-    /// as it was started, so look at `n_restarts` for a crash loop. Throws Error{stopped} on
-    /// `stop`, Error{failed} when there is no such unit, Error{transient}.
+    /// Waits until the unit's ActiveState is `active`, or `failed` without a job (by
+    /// PropertiesChanged, not by asking again and again), and returns the state then; returns the
+    /// last state seen when the deadline passes. A unit that systemd is about to start again
+    /// (`activating`, `auto-restart`; `failed` in the middle of a restart) is not settled; one
+    /// without Type=notify is `active` as soon as it was started, so look at `n_restarts` for a
+    /// crash loop. Throws Error{stopped} on `stop`, Error{failed} when there is no such unit,
+    /// Error{transient}.
     virtual UnitState wait_settled(const std::string& name, Duration timeout,
                                    std::stop_token stop) = 0;
 

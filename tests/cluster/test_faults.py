@@ -71,6 +71,19 @@ def test_the_kubelets_certificate_is_a_new_one_after_the_restart(fleet):
     assert plan_label(host.node(), "upgrades")
 
 
+@pytest.mark.parametrize("role", ["server", "agent"])
+def test_a_restart_by_hand_of_what_is_being_verified_is_no_crash(fleet, role):
+    host = fleet.server if role == "server" else fleet.workers[0]
+    fleet.agent(host).configure("health: {settle: 10s}\n")
+    version = fleet.next_version(host)
+    fleet.plan("upgrades", [host], version=version)
+    fleet.agent(host).heard("Verifying", fleet.begun)
+    host.run("systemctl", "restart", host.unit)
+    fleet.agent(host).heard(f"somebody restarts {host.unit}", fleet.begun)
+    ends_well(fleet, host, version)
+    assert not any("failed" in str(r["MESSAGE"]) for r in fleet.agent(host).records(fleet.begun))
+
+
 def test_a_node_that_is_deleted_after_its_cordon_is_upgraded_and_registers_anew(fleet):
     host = fleet.workers[0]
     with standing_still(fleet, host, "drain:before", drain={}) as version:

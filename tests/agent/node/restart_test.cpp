@@ -130,9 +130,11 @@ TEST_F(RestartUnit, PutsTheStateOfAUnitInWordsWhateverIsTheMatter) {
     EXPECT_EQ(unit_in_words(units_, "x.service"), "x.service is gone");
 }
 
-using Settling = RestartUnit;
+using Settles = RestartUnit;
 
-TEST_F(Settling, GoesByWhatTheUnitIsWhileItIsWatched) {
+constexpr Settling kSettling{seconds(30), seconds(60)};
+
+TEST_F(Settles, GoesByWhatTheUnitIsWhileItIsWatched) {
     const std::string steady;
     for (const auto& [what, happens, said] : {
              std::tuple{"nothing", +[](systemd::UnitState&) {}, steady},
@@ -149,15 +151,27 @@ TEST_F(Settling, GoesByWhatTheUnitIsWhileItIsWatched) {
              std::tuple{"it was started again",
                         +[](systemd::UnitState& unit) { ++unit.n_restarts; },
                         std::string("restarted by systemd 1 times")},
-             std::tuple{"somebody restarted it", +[](systemd::UnitState& unit) { ++unit.main_pid; },
-                        std::string("k3s.service is active")},
+             std::tuple{"it is gone, and nobody has asked for it",
+                        +[](systemd::UnitState& unit) {
+                            unit.active_state = "deactivating";
+                            unit.sub_state = "stop-sigterm";
+                        },
+                        std::string("k3s.service is deactivating (stop-sigterm)")},
+             std::tuple{"systemd's own restart is under way",
+                        +[](systemd::UnitState& unit) {
+                            unit.active_state = "activating";
+                            unit.sub_state = "start";
+                            unit.has_job = true;
+                            ++unit.n_restarts;
+                        },
+                        std::string("k3s.service is activating (start)")},
          }) {
         SCOPED_TRACE(what);
         auto& unit = units_.add("k3s.service", {"/usr/local/bin/k3s", "server"});
         unit.main_pid = 7;
         const auto active = unit;
         units_.on_wait_unsettled = [&, act = happens](const std::string&) { act(unit); };
-        const auto settle = [&] { ensure_settles(units_, clock_, active, seconds(30), {}); };
+        const auto settle = [&] { ensure_settles(units_, clock_, active, kSettling, {}); };
         if (said == steady) {
             EXPECT_NO_THROW(settle());
             continue;
@@ -169,7 +183,7 @@ TEST_F(Settling, GoesByWhatTheUnitIsWhileItIsWatched) {
     }
 }
 
-TEST_F(Settling, GoesOnWatchingWhatWasActiveWhenTheBusComesBack) {
+TEST_F(Settles, GoesOnWatchingWhatWasActiveWhenTheBusComesBack) {
     const auto active = units_.units.at("k3s.service");
     int tries = 0;
     units_.on_wait_unsettled = [&](const std::string& name) {
@@ -178,19 +192,78 @@ TEST_F(Settling, GoesOnWatchingWhatWasActiveWhenTheBusComesBack) {
         }
         ++units_.units.at(name).n_restarts;  // While nobody could see it.
     };
-    EXPECT_EQ(error_of([&] { ensure_settles(units_, clock_, active, seconds(30), {}); }).kind(),
+    EXPECT_EQ(error_of([&] { ensure_settles(units_, clock_, active, kSettling, {}); }).kind(),
               ErrorKind::failed);
     EXPECT_EQ(tries, 3);
     EXPECT_EQ(units_.watched.front(), seconds(30));
     EXPECT_LT(units_.watched.back(), seconds(30));
 }
 
-TEST_F(Settling, LeavesItToTheNodeWhenTheBusStaysAway) {
+TEST_F(Settles, AnewWhenSomebodyRestartsTheUnit) {
+    auto& unit = units_.units.at("k3s.service");
+    const auto active = unit;
+    int looks = 0;
+    units_.on_wait_unsettled = [&](const std::string&) {
+        clock_.advance(seconds(10));
+        if (++looks == 1) {
+            unit.active_state = "deactivating";
+            unit.has_job = true;
+        }
+    };
+    units_.on_wait_settled = [&](const std::string&) {
+        // A server that was told to end.
+        unit.active_state = "failed";
+        unit.has_job = false;
+        units_.on_wait_settled = [&](const std::string&) {
+            unit.active_state = "active";
+            unit.main_pid = 8;
+        };
+    };
+    EXPECT_NO_THROW(ensure_settles(units_, clock_, active, kSettling, {}));
+    EXPECT_EQ(units_.watched, (std::vector<Duration>{seconds(30), seconds(30)}));
+}
+
+TEST_F(Settles, NotWhenTheUnitCrashesAfterSomebodyHasRestartedIt) {
+    auto& unit = units_.units.at("k3s.service");
+    const auto active = unit;
+    units_.on_wait_unsettled = [&](const std::string&) { unit.has_job = true, unit.main_pid = 8; };
+    units_.on_wait_settled = [&](const std::string&) { ++unit.n_restarts; };
+    const auto error = error_of([&] { ensure_settles(units_, clock_, active, kSettling, {}); });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("did not come up again after somebody had stopped"));
+}
+
+TEST_F(Settles, NotWhenItStaysStopped) {
+    auto& unit = units_.units.at("k3s.service");
+    const auto active = unit;
+    units_.on_wait_unsettled = [&](const std::string&) {
+        unit.active_state = "deactivating";
+        unit.has_job = true;
+    };
+    units_.on_wait_settled = [&](const std::string&) { unit.active_state = "failed"; };
+    const auto began = clock_.monotonic();
+    const auto error = error_of([&] { ensure_settles(units_, clock_, active, kSettling, {}); });
+    EXPECT_THAT(error.what(), HasSubstr("k3s.service is failed"));
+    EXPECT_EQ(clock_.monotonic() - began, seconds(90));
+}
+
+TEST_F(Settles, NotWhenItIsRestartedAgainAndAgain) {
+    auto& unit = units_.units.at("k3s.service");
+    const auto active = unit;
+    units_.on_wait_unsettled = [&](const std::string&) {
+        clock_.advance(seconds(20));
+        ++unit.main_pid;
+    };
+    const auto error = error_of([&] { ensure_settles(units_, clock_, active, kSettling, {}); });
+    EXPECT_THAT(error.what(), HasSubstr("did not stay up for 30s (health.settle)"));
+    EXPECT_EQ(units_.watched.size(), 5U);
+}
+
+TEST_F(Settles, LeavesItToTheNodeWhenTheBusStaysAway) {
     units_.on_wait_unsettled = [](const std::string&) {
         throw Error(ErrorKind::transient, "the bus is away");
     };
-    EXPECT_NO_THROW(
-        ensure_settles(units_, clock_, units_.units.at("k3s.service"), seconds(30), {}));
+    EXPECT_NO_THROW(ensure_settles(units_, clock_, units_.units.at("k3s.service"), kSettling, {}));
     EXPECT_EQ(clock_.waits(), 30);
 }
 

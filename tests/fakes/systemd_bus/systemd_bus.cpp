@@ -151,6 +151,11 @@ void SystemdBus::State::add_object(const std::string& name) {
     text("LoadState", kUnit, &FakeUnit::load_state);
     text("ActiveState", kUnit, &FakeUnit::active_state);
     text("SubState", kUnit, &FakeUnit::sub_state);
+    object->registerProperty("Job").onInterface(kUnit).withGetter([this, name] {
+        const auto job = unit(name).job;
+        return sdbus::Struct<std::uint32_t, sdbus::ObjectPath>(
+            job, job == 0 ? "/" : kManagerPath + ("/job/" + std::to_string(job)));
+    });
     text("MainPID", kService, &FakeUnit::main_pid);
     text("NRestarts", kService, &FakeUnit::n_restarts);
     text("Result", kService, &FakeUnit::result);
@@ -315,7 +320,7 @@ void SystemdBus::set(const FakeUnit& unit) {
     if (subscribed) {
         State::unless_bus_is_gone([&] {
             sdbus::IObject& object = *state_->objects.at(unit.name);
-            object.emitPropertiesChangedSignal(kUnit, {"ActiveState", "SubState"});
+            object.emitPropertiesChangedSignal(kUnit, {"ActiveState", "SubState", "Job"});
             object.emitPropertiesChangedSignal(kService, {"MainPID", "NRestarts", "Result"});
         });
     }

@@ -27,6 +27,7 @@ struct FakeUnit {
     std::vector<std::pair<std::string, bool>> environment_files{};
     std::uint32_t main_pid = 0;
     std::uint32_t n_restarts = 0;
+    std::uint32_t job = 0;  ///< Its number; 0: none.
     std::string result = "success";
     /// Pid and command line, the latter quoted as systemd quotes it.
     std::vector<std::pair<std::uint32_t, std::string>> processes{};

@@ -395,6 +395,21 @@ TEST_F(WaitSettled, IsNotFooledByACrashLoop) {
     EXPECT_EQ(settled.get().n_restarts, 4U);
 }
 
+TEST_F(WaitSettled, LetsSomebodysRestartGoOn) {
+    FakeUnit stopping = k3s_in_state("failed", "failed");
+    stopping.job = 7;
+    start_systemd(stopping);
+    EXPECT_TRUE(units_.state("k3s.service")->has_job);
+    auto settled = settling(kLong);
+    systemd_->wait_for_reads("k3s.service", 2);
+    EXPECT_EQ(settled.wait_for(0s), std::future_status::timeout);
+    FakeUnit unit = k3s();
+    unit.main_pid = 43;
+    systemd_->set(unit);
+    EXPECT_EQ(settled.get().main_pid, 43U);
+    EXPECT_FALSE(units_.state("k3s.service")->has_job);
+}
+
 TEST_F(WaitSettled, SeesALoopThatSystemdGaveUp) {
     start_systemd(k3s_in_state("activating", "auto-restart"));
     auto settled = settling(kLong);
