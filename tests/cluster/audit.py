@@ -15,7 +15,8 @@ class AuditLog:
         """Yields the entries as the API server wrote them, oldest first.
 
         `user` is the full name (`system:node:agent-1`); `since` and `until` are aware datetimes; `agent` is a part
-        of the User-Agent. A watch that goes on has only the stage ResponseStarted so far: ask with stage=None.
+        of the User-Agent. A watch that goes on has only the stage ResponseStarted so far: ask with stage=None. Only that pods
+        are made, deleted or evicted is told as RequestReceived, too.
         """
         if not self.path.exists():
             return

@@ -20,12 +20,16 @@ from .processes import Process, run, until
 CONTROLLERS = ("namespace,serviceaccount,serviceaccount-token,garbagecollector,daemonset,deployment,replicaset,"
                "statefulset,job,disruption,nodelifecycle,podgc,endpoint,root-ca-cert-publisher")
 
-# Every request once, when it is answered (a watch: when it ends, and when it starts).
+# Every request once, when it is answered (a watch: when it ends, and when it starts). What is done to pods also when it comes: the
+# answer may reach the client before the line that tells of it is written.
 AUDIT_POLICY = """apiVersion: audit.k8s.io/v1
 kind: Policy
-omitStages: [RequestReceived]
 rules:
 - level: Metadata
+  verbs: [create, delete]
+  resources: [{group: "", resources: [pods, pods/eviction]}]
+- level: Metadata
+  omitStages: [RequestReceived]
 """
 
 

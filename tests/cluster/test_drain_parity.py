@@ -175,7 +175,7 @@ class Site:
     def asked(self, user_agent) -> dict:
         """What was asked for of each pod; a dry run asks for nothing."""
         found = {}
-        for event in self.server.plane.audit.events(resource="pods", agent=user_agent):
+        for event in self.server.plane.audit.events(resource="pods", agent=user_agent, stage="RequestReceived"):
             ref = event["objectRef"]
             if not re.fullmatch(rf"{self.node}(-[a-z]+)?", ref.get("namespace", "")) or "dryRun" in event["requestURI"]:
                 continue
