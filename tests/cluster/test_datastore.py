@@ -82,6 +82,8 @@ def test_an_upgrade_that_fails_again_and_again_leaves_the_copies_of_what_worked(
         fleet.lock.until(lambda c: [s for s in slots(c[LOCK]).values() if s["phase"] == "Failed" and s["version"] == bad],
                          f"{bad} Failed in the lock")
         assert host.k3s_version() == worked
+    # The failure is told before what it has left is removed.
+    until(lambda: not host.path(f"{STATE}/journal.json").exists(), "the agent is done with it")
     # The first is the only one that no version which failed has had open, the last the newest.
     assert versions(host) == [before, worked, worked]
     assert notes(copies(host)[-1] / "state.db")[-1] == f"closed by {worked}"
