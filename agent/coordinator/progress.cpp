@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "lib/kube/objects.hpp"
 
@@ -23,8 +24,9 @@ void sort_by_node(std::vector<lock::Slot>& slots) {
 }  // namespace
 
 NodeView view_of(const Json& node) {
-    return {kube::name_of(node), kube::labels_of(node), kube::kubelet_version(node),
-            kube::readiness(node).ready, kube::is_control_plane(node)};
+    auto readiness = kube::readiness(node);
+    return {kube::name_of(node), kube::labels_of(node),        kube::kubelet_version(node),
+            readiness.ready,     kube::is_control_plane(node), std::move(readiness.since)};
 }
 
 Progress progress_of(const plan::Plan& plan, const std::string& hash,

@@ -19,6 +19,7 @@ struct NodeView {
     std::string kubelet_version;
     bool ready = false;
     bool control_plane = false;
+    std::string since{};  ///< When `ready` changed last (RFC 3339); may be empty.
 };
 
 NodeView view_of(const Json& node);

@@ -130,7 +130,8 @@ std::vector<Reason> reasons(const plan::Plan& plan, const Resolution& resolution
         }
         waiting.push_back(node.name);
         if (!node.ready) {
-            not_ready.push_back(node.name);
+            not_ready.push_back(node.since.empty() ? node.name
+                                                   : format("{} since {}", node.name, node.since));
         }
     }
     if (waiting.empty()) {

@@ -12,6 +12,8 @@ constexpr auto kNew = "v1.31.4+k3s1";
 const Resolution kVersion{"v1.31.4-k3s1", "Version", ""};
 const Resolution kChannel{"v1.31.4-k3s1", "Channel", ""};
 
+constexpr auto kSince = "2026-01-05T03:50:00Z";
+
 plan::Plan make_plan(const Json& spec_patch = Json::object()) {
     Json spec = {{"concurrency", 1},
                  {"version", kNew},
@@ -25,7 +27,8 @@ const Json kPrepare = {
     {"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", "server-plan"}}}}};
 
 NodeView agent(const std::string& name, const std::string& version = kOld, bool ready = true) {
-    return {name, {{"role", "db"}, {"kubernetes.io/hostname", name}}, version, ready, false};
+    return {name,  {{"role", "db"}, {"kubernetes.io/hostname", name}}, version, ready, false,
+            kSince};
 }
 
 NodeView done(const std::string& name) {
@@ -35,7 +38,7 @@ NodeView done(const std::string& name) {
 }
 
 NodeView server(const std::string& name, const std::string& version) {
-    return {name, {{"kubernetes.io/hostname", name}}, version, true, true};
+    return {name, {{"kubernetes.io/hostname", name}}, version, true, true, kSince};
 }
 
 Holder holder(const std::string& node, const std::string& phase, const std::string& detail = "",
@@ -111,7 +114,7 @@ TEST(Reasons, TellOfTheNodesThemselves) {
          kVersion,
          {agent("a", kOld, false), agent("b", kOld, false), agent("c")},
          {.holders = {holder("b", "Restarting")}},
-         {"SyncJob: not Ready: a"}},
+         {"SyncJob: not Ready: a since 2026-01-05T03:50:00Z"}},
         {"paused",
          make_plan({{"concurrency", 0}}),
          kVersion,
