@@ -370,13 +370,12 @@ plan::Version Finder::version_of(const std::filesystem::path& binary) {
     }
     const auto key = format("{} {} {} {}.{}", binary.string(), status.st_ino, status.st_size,
                             status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
-    const auto known = versions_.find(key);
-    if (known != versions_.end()) {
-        return known->second;
+    if (last_asked_ && last_asked_->first == key) {
+        return last_asked_->second;
     }
     try {
         auto version = version_of_(binary);
-        versions_ = {{key, version}};
+        last_asked_.emplace(key, version);
         return version;
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::invalid) {

@@ -5,7 +5,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -125,8 +124,8 @@ class Finder {
     Wanted wanted_;
     VersionOf version_of_;
     std::filesystem::path memory_;
-    /// Of a program, told from others by its inode, size and time of change.
-    std::map<std::string, plan::Version> versions_;
+    /// A program, told from others by its inode, size and time of change, and its version.
+    std::optional<std::pair<std::string, plan::Version>> last_asked_;
 };
 
 }  // namespace kua::k3s
