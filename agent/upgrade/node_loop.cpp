@@ -158,6 +158,22 @@ std::optional<NodeLoop::Blindness> NodeLoop::blind(const std::optional<Json>& no
     return std::nullopt;
 }
 
+std::string NodeLoop::k3s_if_down() const {
+    const auto k3s = finder_.remembered();
+    if (!k3s) {
+        return {};
+    }
+    try {
+        const auto state = tools_.units.state(k3s->unit);
+        if (state && state->active_state == "active") {
+            return {};
+        }
+    } catch (const Error&) {
+        return {};
+    }
+    return "; " + node::unit_in_words(tools_.units, k3s->unit);
+}
+
 void NodeLoop::look_for_k3s() {
     if (!settings_.found) {
         return;
@@ -175,7 +191,7 @@ void NodeLoop::look_for_k3s() {
 Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto node = view_.node.get(settings_.node);
     if (const auto reason = blind(node)) {
-        say({false, "Waiting", reason->text, kLongSleep, reason->topic}, nullptr);
+        say({false, "Waiting", reason->text + k3s_if_down(), kLongSleep, reason->topic}, nullptr);
         look_for_k3s();
         return kBlindSleep;
     }

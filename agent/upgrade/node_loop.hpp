@@ -87,6 +87,9 @@ class NodeLoop {
         std::string topic;
     };
     std::optional<Blindness> blind(const std::optional<Json>& node) const;
+    /// For behind a reason why nothing can be decided: that k3s is stopped here; empty where it
+    /// is not, or that can't be told.
+    [[nodiscard]] std::string k3s_if_down() const;
     /// Whether k3s is where it was: the credentials in use may be those of a folder that it has
     /// left.
     void look_for_k3s();

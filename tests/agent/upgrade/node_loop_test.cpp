@@ -254,6 +254,16 @@ TEST_F(NodeLoopTest, DecidesOnWhatIsThereWhenTheSlotIsTaken) {
     EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
 }
 
+TEST_F(NodeLoopTest, SaysThatK3sIsStoppedHereWhileNobodyAnswers) {
+    finder_.remember(finder_.find());
+    auto& unit = units_.units.at("k3s.service");
+    unit.active_state = "inactive";
+    unit.sub_state = "dead";
+    on_request_ = [](const FakeApi::Seen&) { return FakeApi::refuse(503, "not now"); };
+    start();
+    EXPECT_TRUE(says("Waiting", "; k3s.service is inactive (dead), result success"));
+}
+
 TEST_F(NodeLoopTest, TakesNoSlotForANodeThatIsNotReady) {
     report_kubelet(kOldVersion, false);
     api_.edit(kNode, {{"metadata", {{"annotations", {{"something", "happens"}}}}}});
