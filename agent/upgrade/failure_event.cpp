@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/upgrade/failure_event.hpp"
 
+#include <algorithm>
+
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 
@@ -28,6 +30,20 @@ std::string with_last_lines(const std::string& head, const std::vector<std::stri
         tail = std::move(next);
     }
     return head + tail;
+}
+
+std::string last_fatal(const std::vector<std::string>& lines) {
+    const auto line = std::find_if(lines.rbegin(), lines.rend(), [](const std::string& each) {
+        return each.find("level=fatal") != std::string::npos &&
+               each.find("context canceled") == std::string::npos;
+    });
+    if (line == lines.rend()) {
+        return {};
+    }
+    constexpr std::string_view kMessage = "msg=";
+    const auto message = line->find(kMessage);
+    return excerpt(message == std::string::npos ? *line : line->substr(message + kMessage.size()),
+                   kMostLine);
 }
 
 Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,

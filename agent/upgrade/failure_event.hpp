@@ -16,6 +16,10 @@ namespace kua::upgrade {
 std::string with_last_lines(const std::string& head, const std::vector<std::string>& lines,
                             std::size_t most);
 
+/// The message of the last line of k3s's that says why it ended (`level=fatal`), cut when it is
+/// long; empty where there is none. That it was told to end (`context canceled`) is no reason.
+std::string last_fatal(const std::vector<std::string>& lines);
+
 /// Reason JobFailed, as the coordinator's, which says why the upgrade failed; this one has
 /// `record.last_lines`. The same for the same restart, whenever it is made.
 Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,

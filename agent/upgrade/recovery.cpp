@@ -153,6 +153,9 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
     }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
     note_last_lines();
+    if (const auto line = last_fatal(record_.last_lines); !line.empty()) {
+        record_.failure += format("; k3s said: {}", line);
+    }
     if (const auto why =
             why_not_rolled_back(limits_.rollback, {record_.server, record_.etcd_member},
                                 record_.from_version, record_.version)) {
@@ -166,8 +169,8 @@ Outcome Upgrade::stop_there(const std::string& why, const std::stop_token& stop)
     const auto old = keep_old_binary();
     record_.stays = true;
     record_.failure += format(
-        "; nothing was rolled back: {}. {} stays in place. When it is mended: `k3s-upgrade-agent "
-        "release`. To go back by hand: {}",
+        "; nothing was rolled back: {}. {} was left in place. When it is mended: "
+        "`k3s-upgrade-agent release`. To go back by hand: {}",
         why, record_.version, way_back_in_words(old));
     return roll_back_from("uncordon-previous", stop);
 }
@@ -281,6 +284,9 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
     for (const auto* const step : going(Way::roll_back, name)) {
         try {
             perform(*step, stop);
+            if (step->name == "verify-previous") {
+                record_.failure += "; rolled back to " + record_.from_version;
+            }
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::stopped) {
                 throw;

@@ -223,10 +223,11 @@ void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
     }
     record_.step = step.name;
     journal(!going_back_ && record_.restarted.empty());
-    phase_ = step.phase;
-    show(step.phase, {});
+    // Where the new version stays, nothing is rolled back.
+    phase_ = record_.stays ? lock::kFailed : step.phase;
+    show(phase_, record_.stays ? record_.failure : std::string());
     log::info(
-        format("{} for {} ({})", step.phase, record_.version, step.name),
+        format("{} for {} ({})", phase_, record_.version, step.name),
         {{"plan", record_.plan}, {"version", record_.version}, {"step", std::string(step.name)}});
     const auto start = tools_.clock.monotonic();
     try {
@@ -352,13 +353,6 @@ void Upgrade::delay(const std::stop_token& stop) {
     }
 }
 
-std::string Upgrade::where_it_ended() const {
-    if (record_.restarted.empty()) {
-        return "undone";
-    }
-    return record_.stays ? "left at " + record_.version : "rolled back to " + record_.from_version;
-}
-
 void Upgrade::finish(const Outcome& outcome) {
     const auto took = std::chrono::duration_cast<Duration>(tools_.clock.monotonic() - began_);
     node::LastResult result;
@@ -401,8 +395,9 @@ void Upgrade::finish(const Outcome& outcome) {
             log::warning(format("undone, the node is as it was: {}", outcome.reason), fields);
             break;
         case Ending::failed:
-            log::error(format("failed and {}: {}; the slot stays taken until the Plan changes",
-                              where_it_ended(), outcome.reason),
+            // After a restart the reason says what has become of it.
+            log::error(format("failed{}: {}; the slot stays taken until the Plan changes",
+                              record_.restarted.empty() ? " and undone" : "", outcome.reason),
                        fields);
             break;
     }

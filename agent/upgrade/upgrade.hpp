@@ -193,8 +193,6 @@ class Upgrade {
     /// `longest`, or what is left of the deadline.
     [[nodiscard]] Duration within_deadline(Duration longest) const;
     void finish(const Outcome& outcome);
-    /// Of a failure, for the log: `rolled back to v1.30.4+k3s1`.
-    [[nodiscard]] std::string where_it_ended() const;
     /// After a success the previous version's go, otherwise those of this one.
     void tidy_images(const Outcome& outcome) const;
     /// Repeats `act` while it throws Error{transient}, with back-off, until it works, fails

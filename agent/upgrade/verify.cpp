@@ -89,6 +89,7 @@ void Upgrade::verify(const std::string& version, const node::Patience& patience,
         throw Error(ErrorKind::failed, format("{}; {}", error.what(),
                                               node::unit_in_words(tools_.units, record_.unit)));
     }
+    tools_.report.update([&](node::Status& status) { status.version = version; });
 }
 
 }  // namespace kua::upgrade

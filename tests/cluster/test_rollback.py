@@ -24,7 +24,7 @@ def test_is_rolled_back_and_its_last_lines_are_told(fleet, role, how, reason, li
     bad = fleet.broken_version(host, **how)
     fleet.plan("breaks", [host], version=bad)
     said = fleet.until_condition("breaks", "Complete", "False", reason)
-    assert said["reason"] == "JobFailed"
+    assert said["reason"] == "JobFailed" and f"; rolled back to {old}" in said["message"]
     assert host.is_ready(old) and host.k3s_version() == old
     assert fleet.was_cordoned(host) and not is_cordoned(host.node())
     last = [m for m in messages(fleet, "breaks") if m.startswith(f"The last lines of {host.unit} on Node {host.name} at {bad}: ")]
@@ -49,6 +49,7 @@ def test_a_server_over_a_minor_version_stops_and_can_be_mended_or_taken_back_by_
     assert host.k3s_version() == bad and not is_cordoned(host.node())
     assert plan_label(host.node(), "stops") is None
     assert any("The last lines of k3s.service" in m for m in messages(fleet, "stops"))
+    assert not any("RollingBack" in str(r["MESSAGE"]) for r in fleet.agent(host).records(fleet.begun))
 
     # Released while nothing is mended: not taken for a success.
     before = invocation(host)

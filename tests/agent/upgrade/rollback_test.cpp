@@ -13,6 +13,7 @@ using test::FakeApi;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -66,6 +67,21 @@ TEST(LastLines, AreAsManyOfTheLastAsThereIsRoomFor) {
                         "k3s: " + std::string(240, 'x') + "…"},
          }) {
         EXPECT_EQ(with_last_lines("k3s: ", lines, most), wanted);
+    }
+}
+
+TEST(LastLines, SayWhyK3sEnded) {
+    using Lines = std::vector<std::string>;
+    for (const auto& [lines, wanted] : {
+             std::pair{Lines{}, ""},
+             std::pair{Lines{"level=info msg=\"Starting k3s\""}, ""},
+             std::pair{Lines{"level=fatal msg=\"first\"", "level=fatal msg=\"second\"", "later"},
+                       "\"second\""},
+             std::pair{Lines{"level=fatal msg=\"why\"", "level=fatal msg=\"context canceled\""},
+                       "\"why\""},
+             std::pair{Lines{"level=fatal without more"}, "level=fatal without more"},
+         }) {
+        EXPECT_EQ(last_fatal(lines), wanted);
     }
 }
 
@@ -138,7 +154,9 @@ TEST_F(RollbackTest, FollowsACrashThatComesAfterTheStart) {
     const auto outcome = run();
     EXPECT_EQ(outcome.ending, Ending::failed);
     EXPECT_THAT(outcome.reason, AllOf(HasSubstr("verify: did not stay up for 30s"),
-                                      HasSubstr("k3s.service is activating (auto-restart)")));
+                                      HasSubstr("k3s.service is activating (auto-restart)"),
+                                      HasSubstr("; k3s said: \"no such flag\""),
+                                      EndsWith("; rolled back to v1.30.4+k3s1")));
     expect_rolled_back();
 }
 
