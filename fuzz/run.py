@@ -17,6 +17,9 @@ BUILD = ROOT / "build-fuzz"
 SLOWEST = 60
 LARGEST = 1024
 LONGEST_INPUT = 64 * 1024
+# What a run that is the same each time tries of each target: under a minute for the slowest of them.
+INPUTS = 30_000
+LONGEST_RUN = 1800
 
 
 def targets() -> list:
@@ -32,23 +35,23 @@ def build(names):
     subprocess.run(["ninja", "-C", str(BUILD), "--quiet", *[f"fuzz/{name}" for name in names]], check=True)
 
 
-def fuzz(name, seconds, seed=0):
-    """Looks for inputs that break the target, from its corpus on; 0 seconds: only those of the corpus. Gives what is wrong, or None.
+def fuzz(name, seconds=None):
+    """Looks for inputs that break the target, from its corpus on, others each time. Without seconds it is the same run each time, from
+    a fixed seed on and with so many inputs. Gives what is wrong, or None.
 
-    With a seed each run tries the same inputs, as far as its time goes; 0: others each time.
     What it finds new on its way is not kept: a run depends on the tree alone.
     """
     with tempfile.TemporaryDirectory(prefix="kua-fuzz-") as folder:
         found = pathlib.Path(folder) / "found"
         found.mkdir()
         dictionary = FUZZ / f"{name}.dict"
-        command = [BUILD / "fuzz" / name, f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}", f"-max_len={LONGEST_INPUT}", f"-seed={seed}",
+        command = [BUILD / "fuzz" / name, f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}", f"-max_len={LONGEST_INPUT}",
                    f"-artifact_prefix={folder}/", *([f"-dict={dictionary}"] if dictionary.exists() else []),
-                   f"-max_total_time={seconds}" if seconds else "-runs=0", found, FUZZ / "corpus" / name]
+                   *([f"-max_total_time={seconds}"] if seconds else ["-seed=1", f"-runs={INPUTS}"]), found, FUZZ / "corpus" / name]
         # It ends by itself; when it does not, it hangs where it can't see that.
         try:
             run = subprocess.run([str(each) for each in command], capture_output=True, text=True, errors="replace", check=False,
-                                 stdin=subprocess.DEVNULL, timeout=seconds + 300)
+                                 stdin=subprocess.DEVNULL, timeout=seconds + 300 if seconds else LONGEST_RUN)
         except subprocess.TimeoutExpired:
             return "does not end"
         if run.returncode == 0:
@@ -59,10 +62,10 @@ def fuzz(name, seconds, seed=0):
                                           f"{BUILD / 'fuzz' / name} input" for path in inputs)])
 
 
-def fuzz_all(names, seconds, seed=0):
+def fuzz_all(names, seconds=None):
     """All of them, as many at a time as there are processors; yields (name, what is wrong or None) as they end."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        running = {pool.submit(fuzz, name, seconds, seed): name for name in names}
+        running = {pool.submit(fuzz, name, seconds): name for name in names}
         for each in concurrent.futures.as_completed(running):
             yield running[each], each.result()
 
