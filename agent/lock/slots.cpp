@@ -20,6 +20,8 @@ constexpr int kUnprocessable = 422;
 constexpr Duration kFirstPause{20};
 constexpr Duration kLongestPause{2'000};
 constexpr Duration kBetweenWrites{3'000};
+/// What a watch brings later than this is no old copy.
+constexpr Duration kWatchIsBehind{30'000};
 
 std::string text_of(const Json& value) {
     // A detail may be what some program printed; what is no UTF-8 in it must not stop anything.
@@ -210,20 +212,40 @@ Choice Slots::take(const Request& request, const std::string& version, std::stop
 
 bool Slots::give_back(const std::string& plan, std::stop_token stop) {
     const auto key = slot_key(plan, settings_.node);
-    bool was_there = false;
+    std::optional<Slot> there;
     change(
         [&](const Lock& lock) -> std::map<std::string, std::optional<Json>> {
-            was_there = lock.slots.contains(key);
-            if (!was_there) {
+            const auto present = lock.slots.find(key);
+            if (present == lock.slots.end()) {
+                there.reset();
                 return {};
             }
+            there = present->second;
             return {{key, std::nullopt}};
         },
         std::move(stop), Compare::own_keys);
-    return was_there;
+    if (there) {
+        note_removed(*there);
+    }
+    return there.has_value();
+}
+
+void Slots::note_removed(const Slot& slot) {
+    const std::lock_guard guard(mutex_);
+    removed_[slot.plan] = {slot.acquired, clock_.monotonic()};
+}
+
+bool Slots::was_removed(const Slot& slot) {
+    const std::lock_guard guard(mutex_);
+    const auto removed = removed_.find(slot.plan);
+    return removed != removed_.end() && removed->second.acquired == slot.acquired &&
+           clock_.monotonic() - removed->second.at < kWatchIsBehind;
 }
 
 bool Slots::give_back_seen(const Slot& seen, std::stop_token stop) {
+    if (was_removed(seen)) {
+        return false;
+    }
     const auto key = slot_key(seen.plan, settings_.node);
     bool is_the_same = false;
     change(
@@ -238,6 +260,9 @@ bool Slots::give_back_seen(const Slot& seen, std::stop_token stop) {
             return {{key, std::nullopt}};
         },
         std::move(stop), Compare::own_keys);
+    if (is_the_same) {
+        note_removed(seen);
+    }
     return is_the_same;
 }
 

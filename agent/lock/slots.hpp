@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -74,7 +75,8 @@ class Slots {
     bool give_back(const std::string& plan, std::stop_token stop);
 
     /// Removes this node's key only while it is still what a watch has brought as `seen` (phase,
-    /// hash and `acquired`): a watch may be behind what this node wrote. False when it is not.
+    /// hash and `acquired`): a watch may be behind what this node wrote. False when it is not;
+    /// of what this process has just removed itself, that costs no request.
     bool give_back_seen(const Slot& seen, std::stop_token stop);
 
     /// Leaves a report under this node's key that occupies nothing (`Blocked`) or that keeps the
@@ -88,6 +90,8 @@ class Slots {
 
   private:
     std::optional<Lock> take_newest();
+    void note_removed(const Slot& slot);
+    bool was_removed(const Slot& slot);
 
     kube::Client& client_;
     Clock& clock_;
@@ -96,6 +100,11 @@ class Slots {
     Observer observer_;
     std::optional<Lock> newest_;  ///< By a watch, a read, or the answer to a write.
     std::uint64_t newest_version_ = 0;
+    struct Removed {
+        std::string acquired;
+        Monotonic at;
+    };
+    std::map<std::string, Removed> removed_;  ///< By Plan: this node's key that was removed last.
 };
 
 /// A slot that is held: renews itself from a thread of its own until it goes (which gives nothing

@@ -257,6 +257,21 @@ TEST_F(SlotsTest, RemovesWhatAWatchHasBroughtOnlyWhileItIsStillThat) {
     EXPECT_FALSE(slot_of("server-1"));
 }
 
+TEST_F(SlotsTest, AsksNobodyAboutWhatItHasJustRemovedItself) {
+    slots_.take(request(), kVersion, {});
+    const auto seen = *slot_of("server-1");
+    const auto lock = api_.get(kPath);
+    EXPECT_TRUE(slots_.give_back("p", {}));
+    const auto requests = api_.requests().size();
+    EXPECT_FALSE(slots_.give_back_seen(seen, {})) << "the watch is behind";
+    EXPECT_EQ(api_.requests().size(), requests);
+    // Somebody has brought back an old copy of the lock.
+    api_.put(kPath, lock);
+    clock_.advance(std::chrono::minutes(1));
+    EXPECT_TRUE(slots_.give_back_seen(seen, {}));
+    EXPECT_FALSE(slot_of("server-1"));
+}
+
 TEST_F(SlotsTest, DecidesAgainWhenItsOwnKeyWasChangedByAnother) {
     slots_.take(request(), kVersion, {});
     before_next_patch([this] { set_slot("server-1", "Released"); });
