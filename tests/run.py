@@ -24,6 +24,9 @@ GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
 # With what lies outside tests/cluster about half of the time; see shares().
 FIRST_SHARE = {"test_api_faults", "test_cluster", "test_crash", "test_datastore", "test_deploy", "test_drain_parity", "test_many_hosts",
                "test_package"}
+# Seconds that a test on hosts may take before it counts as one that hangs: the longest takes five minutes, the whole matrix half an hour.
+LONGEST_TEST = 900
+LONGEST_MATRIX = 7200
 PYTEST = re.compile(r"^(?:    )?def (test_\w+)\(", re.MULTILINE)
 
 
@@ -82,9 +85,10 @@ def run_meson(build: pathlib.Path, results: Results, command, arguments):
 
 
 def run_pytest(results: Results, arguments):
+    longest = LONGEST_MATRIX if os.environ.get("KUA_TEST_ALL") else LONGEST_TEST
     with tempfile.TemporaryDirectory() as work:
         report = pathlib.Path(work) / "pytest.xml"
-        run = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--junitxml={report}", *arguments], cwd=ROOT,
+        run = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--timeout={longest}", f"--junitxml={report}", *arguments], cwd=ROOT,
                              check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         with results.lock:
             print(run.stdout, flush=True)

@@ -137,8 +137,9 @@ class Fleet:
                 shutil.copy(path, folder)
         print(f"logs are in {folder}", file=sys.stderr)
 
-    def upgrade(self, version, progress=lambda share: None) -> float:
-        """Points the Plan at the version and returns, when all are upgraded, the seconds that it took."""
+    def upgrade(self, version, progress=lambda share: None, patience=3600) -> float:
+        """Points the Plan at the version and returns, when all are upgraded, the seconds that it took. Raises TimeoutError after
+        `patience` seconds; it is looked at when something happens to a node, as it does every few seconds."""
         begun, self._target = time.monotonic(), version
         self.api.request("PATCH", f"{api.PLANS}/{PLAN}?fieldManager=bench&force=true", {
             "apiVersion": "upgrade.cattle.io/v1", "kind": "Plan", "metadata": {"name": PLAN},
@@ -157,6 +158,9 @@ class Fleet:
                         node["status"]["nodeInfo"]["kubeletVersion"] == version:
                     upgraded.add(name)
             progress(len(upgraded) / len(self.workers))
+            if time.monotonic() - begun > patience:
+                waiting = [w for w in self.workers if w.name not in upgraded]
+                raise TimeoutError(f"{len(waiting)} not upgraded within {patience} s; {waiting[0].name}: {waiting[0].status()}")
             if len(upgraded) == len(self.workers):
                 break
         for _, config_maps in api.watch(self.access, api.LOCK, "metadata.name=k3s-upgrade-agent"):

@@ -57,12 +57,12 @@ class Host:
         ca = control_plane.pki / "server-ca.crt"
         paths.write(self.directory / "kubelet.kubeconfig", kubeconfig(control_plane.server, ca, cert, key, embed=False), 0o600)
         paths.write(self.binary, k3s(version), 0o755)
-        for folder in ("state", "run"):
+        for folder in ("state", "run", "rancher"):
             (self.directory / folder).mkdir(exist_ok=True)
         # JSON is YAML.
         paths.write(self.directory / "config.yaml", json.dumps({
             "node": {"kubeconfig": str(self.directory / "kubelet.kubeconfig")},
-            "k3s": {"unit": self.unit, "binary": str(self.binary)},
+            "k3s": {"unit": self.unit, "binary": str(self.binary), "data_dir": str(self.directory / "rancher")},
             "source": [{"http": {"base_url": releases.url, "ca_file": str(releases.ca)}}],
             "restart": {"timeout": f"{RESTART_TIMEOUT}s"}, "health": {"timeout": f"{HEALTH_TIMEOUT}s", "settle": "0s"},
             "lock": {"ttl": f"{RESTART_TIMEOUT + HEALTH_TIMEOUT}s"},
