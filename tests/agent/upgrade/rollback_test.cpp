@@ -90,7 +90,7 @@ class RollbackTest : public test::Host {
     RollbackTest() {
         prepare();
         tools_.last_lines = &last_lines_;
-        limits_.health = std::chrono::seconds(2);
+        limits_.health = std::chrono::seconds(1);
     }
 
     /// The new version is up, and gone again a moment later.

@@ -185,7 +185,9 @@ class StuckDrain : public UpgradeTest {
         on_request_ = [this](const FakeApi::Seen& request) -> std::optional<http::Response> {
             if (request.method == "POST" && held_) {
                 clock_.advance(std::chrono::minutes(2));
-                return FakeApi::refuse(429, "not now");
+                auto refused = FakeApi::refuse(429, "not now");
+                refused.headers["Retry-After"] = "0";
+                return refused;
             }
             return std::nullopt;
         };
@@ -215,6 +217,7 @@ TEST_F(StuckDrain, IsUndoneAndFailsForGoodTheThirdTimeInARow) {
 
 TEST_F(StuckDrain, CountsOnlyARow) {
     limits_.drain_attempts = 2;
+    limits_.health = std::chrono::seconds(1);
     EXPECT_EQ(run(spec_).ending, Ending::undone);
     held_ = false;
     new_is_not_ready_ = true;
