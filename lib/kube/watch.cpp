@@ -99,6 +99,7 @@ void Watch::run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         std::string failure;
         is_refused_ = false;
+        is_throttled_ = false;
         stood_ = false;
         const Monotonic began = clock.monotonic();
         try {
@@ -126,6 +127,10 @@ void Watch::run(const std::stop_token& stop) {
             // why not: where a proxy cuts every watch, nobody could decide anything otherwise. An
             // error that the server itself has sent may be a chance once, and means a list anew.
             const bool was_told = resource_version_.empty();
+            // A server that was away may have come back with an older data store (a restored
+            // snapshot): from a version that it has not reached yet, a watch would be silent until
+            // it has. A list is more work than a watch: nothing for a server that has too much.
+            if (!stood_ && !is_throttled_) resource_version_.clear();
             if (!stood_ || (was_told && failures > 1)) set_problem(failure);
         }
         clock.wait_for(is_refused_ ? refused.next() : broken.next(), stop);
@@ -141,6 +146,7 @@ Error Watch::refused(const Answer& answer, std::string_view deed) {
     Error error = refusal(answer, format("{} {}", deed, selection_.path));
     constexpr std::string_view kApply =
         "apply deploy/ (kubectl apply -f, or `k3s-upgrade-agent manifests | kubectl apply -f -`)";
+    is_throttled_ = answer.status == 429;
     if (answer.status == 403) {
         is_refused_ = true;
         return {error.kind(), format("{}: {}", error.what(), kApply)};

@@ -41,8 +41,9 @@ struct Pace {
         60'000};  ///< While the server says no (403, 404): a person has to do something.
 };
 
-/// List, then watch from the list's resourceVersion with bookmarks; on 410 Gone list again; after a
-/// broken connection go on from the last resourceVersion, with jittered back-off. Never polls: a
+/// List, then watch from the list's resourceVersion with bookmarks; on 410 Gone, and after the
+/// server was away, list again; after a broken connection go on from the last resourceVersion, with
+/// jittered back-off. Never polls: a
 /// refused list (403, or 404 while the CRD is missing) is tried again with a back-off of up to one
 /// minute. Runs in a thread of its own from construction to destruction. Rules: Kubernetes API
 /// Concepts, "Efficient detection of changes", "Watch bookmarks".
@@ -79,6 +80,7 @@ class Watch {
     // Only in the watch's thread:
     std::string resource_version_;  // Empty: list first.
     bool is_refused_ = false;       // By a status that only a person can change.
+    bool is_throttled_ = false;     // The server has too much to do (429).
     bool stood_ = false;            // The last attempt had been accepted before it ended.
     std::jthread thread_;
 };

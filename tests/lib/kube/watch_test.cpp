@@ -175,6 +175,7 @@ TEST_F(WatchTest, SaysWhatIsWrongWhileTheServerIsAwayAndKeepsWhatItKnew) {
     http_.then(200, list_of("7", {object("a", "5")}))
         .then_break_after({})
         .then_fail()
+        .then(200, list_of("8", {object("a", "5")}))
         .then([&](const http::Request&, const FakeHttpClient::Give& give,
                   const std::stop_token&) -> http::Response {
             back.get_future().wait();
@@ -190,6 +191,31 @@ TEST_F(WatchTest, SaysWhatIsWrongWhileTheServerIsAwayAndKeepsWhatItKnew) {
     back.set_value();
     ASSERT_TRUE(bell_.wait(
         [&] { return nodes->get("b").has_value() && !nodes->snapshot().problem.has_value(); }));
+}
+
+TEST_F(WatchTest, ListsAgainWhenTheServerWasAway) {
+    // It may have come back with a data store that has not reached version 7 yet.
+    http_.then(200, list_of("7", {object("a", "5")}))
+        .then_break_after({})
+        .then_fail()
+        .then(200, list_of("3", {object("b", "2")}))
+        .then_hang_after({});
+    const auto nodes = watch();
+    ASSERT_TRUE(bell_.wait(
+        [&] { return nodes->get("b").has_value() && !nodes->snapshot().problem.has_value(); }));
+    EXPECT_FALSE(nodes->get("a").has_value());
+}
+
+TEST_F(WatchTest, AsksAServerForNoListThatHasTooMuchToDo) {
+    http_.then(200, list_of("7", {object("a", "5")}))
+        .then_break_after({})
+        .then(429, {{"kind", "Status"}, {"code", 429}})
+        .then_hang_after({event("MODIFIED", object("a", "9", "new"))});
+    const auto nodes = watch();
+    EXPECT_TRUE(bell_.wait([&] {
+        const auto a = nodes->get("a");
+        return a && a->at("value") == "new";
+    }));
 }
 
 TEST_F(WatchTest, ListsAgainWhenTheVersionIsGone) {
@@ -275,6 +301,7 @@ TEST_F(WatchTest, WaitForGivesTheObjectThatFits) {
     http_.then(200, list_of("7", {object("a", "5", "old")}))
         .then_break_after({event("MODIFIED", object("a", "8", "older"))})
         .then_fail()
+        .then(200, list_of("8", {object("a", "8", "older")}))
         .then_hang_after({event("MODIFIED", object("b", "9", "new")),
                           event("MODIFIED", object("a", "10", "new"))});
     const auto found =
