@@ -36,11 +36,22 @@ std::string_view telling_line(std::string_view errors) {
     return line.substr(line.rfind('\n') + 1);
 }
 
-std::string why(const fs::Finished& finished) {
+/// `folder` has another name each time, and a reason that changes with it would be told anew.
+std::string without_folder(std::string text, const std::filesystem::path& folder) {
+    const auto name = folder.filename().string();
+    for (auto at = text.find(name); !name.empty() && at != std::string::npos;
+         at = text.find(name, at)) {
+        text.replace(at, name.size(), "…");
+    }
+    return text;
+}
+
+std::string why(const fs::Finished& finished, const std::filesystem::path& folder = {}) {
     const auto how = finished.timed_out     ? std::string("does not end")
                      : finished.signal != 0 ? format("was ended by signal {}", finished.signal)
                                             : format("ends with status {}", finished.exit_code);
-    return format("{}: {}", how, excerpt(telling_line(finished.errors), 300));
+    const auto said = without_folder(std::string(telling_line(finished.errors)), folder);
+    return format("{}: {}", how, excerpt(said, 300));
 }
 
 std::uint64_t bytes_in(const std::filesystem::path& folder) {
@@ -121,7 +132,7 @@ TriedOut Inspector::try_out(const std::filesystem::path& binary,
         const bool full = finished.errors.find("no space left on device") != std::string::npos;
         throw Error(full ? ErrorKind::failed : ErrorKind::invalid,
                     format("{} can't unpack itself and run: `kubectl version --client` {}{}",
-                           binary.string(), why(finished),
+                           binary.string(), why(finished, scratch.path()),
                            full ? "" : "; the file is damaged, whatever its checksum says"));
     }
     return {build_date_in(finished.output, binary), bytes_in(scratch.path())};

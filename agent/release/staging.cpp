@@ -3,6 +3,7 @@
 
 #include "agent/release/file_hash.hpp"
 #include "agent/release/pin.hpp"
+#include "agent/release/scratch.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/json.hpp"
@@ -18,6 +19,8 @@ constexpr auto kBinary = "k3s";
 constexpr auto kImages = "images";
 /// Written last: without it what lies beside it is no release.
 constexpr auto kRecord = "verified.json";
+/// Goes with the trials' own leftovers.
+constexpr auto kOpenCopy = "trial-of-installed-";
 
 struct Record {
     std::string source;  ///< Source::origin.
@@ -277,7 +280,13 @@ std::string Staging::build_date_of(const std::filesystem::path& binary,
     }
     make_passable(folder_);
     try {
-        date_ = inspector_.try_out(binary, folder_, stop).build_date;
+        // The installed one may be closed to the user that tries it out.
+        const Scratch scratch(folder_, kOpenCopy);
+        const auto copy = scratch.path() / "k3s";
+        std::filesystem::permissions(scratch.path(), std::filesystem::perms(0711));
+        std::filesystem::copy_file(binary, copy);
+        std::filesystem::permissions(copy, std::filesystem::perms(0755));
+        date_ = inspector_.try_out(copy, folder_, stop).build_date;
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::invalid) {
             throw;
