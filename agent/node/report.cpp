@@ -82,6 +82,28 @@ Report::Report(Clock& clock, const std::filesystem::path& run_folder,
 
 void Report::finished(const LastResult& result) { write_quietly(result_path_, to_json(result)); }
 
+std::optional<LastResult> Report::last() const {
+    try {
+        const auto text = fs::read_file(result_path_);
+        if (!text) {
+            return std::nullopt;
+        }
+        const auto value = parse_json(*text, result_path_.string());
+        LastResult result;
+        result.plan = string_at(value, {"plan"});
+        result.version = string_at(value, {"version"});
+        result.from_version = string_at(value, {"fromVersion"});
+        result.hash = string_at(value, {"hash"});
+        result.result = string_at(value, {"result"});
+        result.message = string_at(value, {"message"});
+        result.finished = string_at(value, {"finished"});
+        return result;
+    } catch (const Error& error) {
+        log::warning(format("how the last upgrade ended is not known: {}", error.what()));
+        return std::nullopt;
+    }
+}
+
 void Report::publish() {
     auto value = to_json(status_);
     auto text = as_text(value, -1);

@@ -64,6 +64,10 @@ class Report {
     /// Records how an upgrade ended.
     void finished(const LastResult& result);
 
+    /// What was recorded last, also by an earlier process; absent when nothing was, or it can't be
+    /// read. The steps' timings are left out.
+    [[nodiscard]] std::optional<LastResult> last() const;
+
   private:
     void publish();
 

@@ -2,6 +2,7 @@
 #include "agent/upgrade/node_loop.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/node/cordon.hpp"
 #include "agent/node/restart.hpp"
@@ -217,7 +218,9 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto wanted = candidates(plans, labels);
     try {
         uncordon_leftover(*node, stop);
-        tidy(wanted, lock, stop);
+        if (!tidy(wanted, lock, stop)) {
+            return kSoon;
+        }
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::stopped) {
             throw;
@@ -256,19 +259,46 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     return sleep;
 }
 
-void NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
+std::optional<std::string> NodeLoop::failed_before(const lock::Slot& slot) const {
+    const auto last = tools_.report.last();
+    if (!last || last->result != lock::kFailed || last->plan != slot.plan ||
+        last->hash != slot.hash) {
+        return std::nullopt;
+    }
+    // This host's own clock wrote both. Who releases a node has it take a slot anew.
+    const bool before = parse_rfc3339(slot.acquired) < parse_rfc3339(last->finished);
+    return before ? std::optional(last->message) : std::nullopt;
+}
+
+bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
                     const std::stop_token& stop) {
+    bool as_it_is = true;
     for (const auto& [key, slot] : lock.slots) {
         if (slot.node != settings_.node) {
             continue;
         }
         // No upgrade is going on here: a slot that is neither a report nor a failure was taken by
         // an agent that died before its journal knew of it.
-        const bool of_use =
-            (slot.phase == lock::kFailed || slot.phase == lock::kBlocked) &&
+        const bool is_report = slot.phase == lock::kFailed || slot.phase == lock::kBlocked;
+        const bool is_wanted =
             std::any_of(wanted.begin(), wanted.end(), [&, &own = slot](const Candidate& candidate) {
                 return candidate.plan.name == own.plan && candidate.hash == own.hash;
             });
+        const bool of_use = is_report && is_wanted;
+        if (const auto failure = is_wanted && !is_report ? failed_before(slot) : std::nullopt) {
+            // To try again what has failed would undo what somebody has just put right by hand.
+            if (std::exchange(brought_back_, slot.acquired) != slot.acquired) {
+                log::warning(
+                    format("the lock is from before {} failed here, as when the data store "
+                           "was brought back; the slot is taken until the Plan changes, or "
+                           "`k3s-upgrade-agent release`",
+                           slot.version),
+                    {{"plan", slot.plan}, {"version", slot.version}});
+            }
+            tools_.slots.report(slot.plan, slot.hash, slot.version, lock::kFailed, *failure, stop);
+            as_it_is = false;
+            continue;
+        }
         if (!of_use && tools_.slots.give_back_seen(slot, stop)) {
             log::info(format("removed this node's \"{}\" from the lock", slot.phase),
                       {{"plan", slot.plan}});
@@ -286,6 +316,7 @@ void NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock
     node::DrainTimeouts(tools_.journal.path().parent_path()).forget_if([&](const std::string& key) {
         return is_history(std::pair(key, 0));
     });
+    return as_it_is;
 }
 
 Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conflict>& conflict,

@@ -93,8 +93,12 @@ class NodeLoop {
     /// Whether k3s is where it was: the credentials in use may be those of a folder that it has
     /// left.
     void look_for_k3s();
-    void tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
+    /// False: nothing may be decided on this state of the lock, which is about to change.
+    bool tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
               const std::stop_token& stop);
+    /// That the upgrade which took this slot has failed here already, and with what: the lock is
+    /// from before, as the data store is that somebody has brought back.
+    std::optional<std::string> failed_before(const lock::Slot& slot) const;
     Standing consider(const Candidate& candidate, const std::optional<Conflict>& conflict,
                       const lock::Lock& lock, const Plans& plans, const std::stop_token& stop);
     /// Where all was checked a moment ago and only the slot was missing.
@@ -184,6 +188,8 @@ class NodeLoop {
     std::map<std::string, Held> held_;  ///< By Candidate::key.
     /// The last upgrade here failed, and no other has succeeded since.
     bool failed_here_ = false;
+    std::string
+        brought_back_;  ///< `acquired` of the slot from before a failure that was said last.
     Checks checks_;
     lock::Turns turns_;
     std::string said_;

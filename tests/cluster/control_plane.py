@@ -123,6 +123,21 @@ class ControlPlane:
         """Takes the API away from everybody, k3s included; start_api_server() brings it back."""
         self.api_server.stop(9)  # an orderly end would wait for the watches
 
+    def keep_data_store(self, place: pathlib.Path):
+        """A copy of it as it is now. The API is away for as long as that takes."""
+        self.stop_api_server()
+        self.etcd.stop()
+        shutil.copytree(self.directory / "etcd", place)
+        self.start_etcd()
+        self.start_api_server()
+
+    def bring_back_data_store(self, place: pathlib.Path):
+        """As an administrator restores a snapshot: what was written since is gone, and resourceVersions are given again."""
+        self.down()
+        shutil.rmtree(self.directory / "etcd")
+        shutil.copytree(place, self.directory / "etcd")
+        self.up()
+
     def _start_follower(self, name, process):
         argv = [self.bin / f"kube-{name}", f"--kubeconfig={self.directory}/{name}.kubeconfig", "--leader-elect=false",
                 "--secure-port=0"]

@@ -3,7 +3,10 @@
 
 import pytest
 
-from .agent import BINARY, CONFIGURATION
+from . import now
+from .agent import BINARY, CONFIGURATION, STATE
+from .faults import go_on, pause_at, pause_no_more, until_paused
+from .processes import until
 from .watched import is_cordoned, plan_label
 from .workload import invocation
 
@@ -85,3 +88,40 @@ def test_a_server_over_a_minor_version_is_rolled_back_where_that_is_wanted(fleet
     said = fleet.until_condition("breaks", "Complete", "False", f"{host.name}: restart: ")
     assert "nothing was rolled back" not in said["message"]
     assert host.is_ready(old) and host.k3s_version() == old and not is_cordoned(host.node())
+
+
+def test_what_has_failed_is_not_tried_again_when_the_data_store_is_brought_back(fleet, tmp_path):
+    """The copy is from when the node was cordoned and held its slot; it knows nothing of the failure."""
+    host, agent, plane = fleet.server, fleet.agent(fleet.server), fleet.cluster.control_plane
+    old = host.k3s_version()
+    bad = minor_above(fleet, "v1.31.9+k3s1", neverReady=True)
+    agent.configure("health: {timeout: 10s, settle: 1s}\n")
+    pause_at(agent, "stop:before")
+    fleet.plan("breaks", [host], version=bad)
+    until_paused(agent, "stop:before", fleet.begun)
+    pause_no_more(agent)
+    plane.keep_data_store(tmp_path / "etcd")
+    go_on(agent)
+    fleet.until_condition("breaks", "Complete", "False", "nothing was rolled back: ")
+    until(lambda: not host.path(f"{STATE}/journal.json").exists(), "the agent is done with it")
+
+    host.run("systemctl", "stop", "k3s")
+    host.run("cp", "-p", f"/usr/local/bin/.k3s.k3s-upgrade-agent.kept-{old}", BINARY)
+    begun = now()
+    plane.bring_back_data_store(tmp_path / "etcd")
+    host.run("systemctl", "start", "k3s")
+    host.wait_ready(old)
+    agent.heard("the lock is from before", begun)
+    fleet.until_slot("Failed", "breaks", host, "nothing was rolled back: ")
+    fleet.until_condition("breaks", "Complete", "False", "nothing was rolled back: ")
+    fleet.until_node(host, lambda n: not is_cordoned(n), "schedulable")
+    assert not agent.records(begun, "took a slot")
+    assert host.k3s_version() == old
+
+    # Mended and released, and no pause point any more.
+    fleet.cluster.releases.add(bad, {})
+    agent.restart()
+    agent.until_status("Failed")
+    host.run("k3s-upgrade-agent", "release")
+    fleet.wait_complete("breaks", bad)
+    assert host.is_ready(bad)

@@ -380,6 +380,30 @@ TEST_F(NodeLoopTest, GivesBackASlotThatNobodyRemembersTaking) {
     EXPECT_TRUE(api_.wait_until([this] { return !slot(); }));
 }
 
+TEST_F(NodeLoopTest, DoesNotTryAgainWhatHasFailedWhenTheDataStoreIsBroughtBack) {
+    // The copy is from when the slot was held: it knows nothing of the failure.
+    node::LastResult failed;
+    failed.plan = "server-plan";
+    failed.version = kNewVersion;
+    failed.hash = kPlanHash;
+    failed.result = "Failed";
+    failed.message = "verify: not Ready";
+    slots_.take({"server-plan", "server-1", kPlanHash, 1}, kNewVersion, {});
+    clock_.advance(std::chrono::minutes(1));
+    failed.finished = to_rfc3339(clock_.wall());
+    report_.finished(failed);
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    ASSERT_TRUE(says("Failed", "verify: not Ready"));
+    EXPECT_EQ(slot()->detail, "verify: not Ready");
+    EXPECT_EQ(source_->fetches, 0);
+    // Released: it is tried again, and a slot of that attempt is not from before the failure.
+    clock_.advance(std::chrono::minutes(1));
+    slots_.give_back("server-plan", {});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
 TEST_F(NodeLoopTest, WaitsForTheWindow) {
     // The fake clock stands at midnight, on a Thursday.
     add_plan({{"window", {{"days", {"thu"}}, {"startTime", "22:00"}, {"endTime", "23:00"}}}});
