@@ -14,6 +14,14 @@ constexpr std::size_t kMostMessage = 1000;  // Kubernetes takes 1024 bytes.
 constexpr std::size_t kMostLine = 240;
 constexpr std::string_view kBetween = " | ";
 
+/// A severity and a date: `E1127 12:00:00.000000    4711 server.go:294] …`
+bool is_klog_error(const std::string& line) {
+    constexpr std::size_t kDate = 4;
+    return line.size() > kDate && (line.front() == 'E' || line.front() == 'F') &&
+           std::all_of(line.begin() + 1, line.begin() + 1 + kDate,
+                       [](char each) { return each >= '0' && each <= '9'; });
+}
+
 }  // namespace
 
 std::string with_last_lines(const std::string& head, const std::vector<std::string>& lines,
@@ -32,18 +40,20 @@ std::string with_last_lines(const std::string& head, const std::vector<std::stri
     return head + tail;
 }
 
-std::string last_fatal(const std::vector<std::string>& lines) {
-    const auto line = std::find_if(lines.rbegin(), lines.rend(), [](const std::string& each) {
+std::string last_words(const std::vector<std::string>& lines, bool ended) {
+    const auto fatal = std::find_if(lines.rbegin(), lines.rend(), [](const std::string& each) {
         return each.find("level=fatal") != std::string::npos &&
                each.find("context canceled") == std::string::npos;
     });
-    if (line == lines.rend()) {
-        return {};
+    if (fatal != lines.rend()) {
+        constexpr std::string_view kMessage = "msg=";
+        const auto message = fatal->find(kMessage);
+        return excerpt(
+            message == std::string::npos ? *fatal : fatal->substr(message + kMessage.size()),
+            kMostLine);
     }
-    constexpr std::string_view kMessage = "msg=";
-    const auto message = line->find(kMessage);
-    return excerpt(message == std::string::npos ? *line : line->substr(message + kMessage.size()),
-                   kMostLine);
+    const auto error = std::find_if(lines.rbegin(), lines.rend(), is_klog_error);
+    return ended && error != lines.rend() ? excerpt(*error, kMostLine) : std::string();
 }
 
 Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,

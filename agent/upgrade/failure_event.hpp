@@ -17,8 +17,10 @@ std::string with_last_lines(const std::string& head, const std::vector<std::stri
                             std::size_t most);
 
 /// The message of the last line of k3s's that says why it ended (`level=fatal`), cut when it is
-/// long; empty where there is none. That it was told to end (`context canceled`) is no reason.
-std::string last_fatal(const std::vector<std::string>& lines);
+/// long; empty where there is none. That it was told to end (`context canceled`) is no reason. Of a
+/// k3s that did end, else the last error in Kubernetes' own form (klog's `E1127 …`, `F1127 …`): the
+/// kubelet ends without a line of k3s's.
+std::string last_words(const std::vector<std::string>& lines, bool ended);
 
 /// Reason JobFailed, as the coordinator's, which says why the upgrade failed; this one has
 /// `record.last_lines`. The same for the same restart, whenever it is made.

@@ -153,7 +153,7 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
     }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
     note_last_lines();
-    if (const auto line = last_fatal(record_.last_lines); !line.empty()) {
+    if (const auto line = last_words(record_.last_lines, !k3s_is_up()); !line.empty()) {
         record_.failure += format("; k3s said: {}", line);
     }
     if (const auto why =

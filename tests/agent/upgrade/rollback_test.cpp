@@ -72,16 +72,22 @@ TEST(LastLines, AreAsManyOfTheLastAsThereIsRoomFor) {
 
 TEST(LastLines, SayWhyK3sEnded) {
     using Lines = std::vector<std::string>;
-    for (const auto& [lines, wanted] : {
-             std::pair{Lines{}, ""},
-             std::pair{Lines{"level=info msg=\"Starting k3s\""}, ""},
-             std::pair{Lines{"level=fatal msg=\"first\"", "level=fatal msg=\"second\"", "later"},
-                       "\"second\""},
-             std::pair{Lines{"level=fatal msg=\"why\"", "level=fatal msg=\"context canceled\""},
-                       "\"why\""},
-             std::pair{Lines{"level=fatal without more"}, "level=fatal without more"},
+    const std::string klog = "E1127 12:00:00.000000    4711 server.go:294] \"no such gate\"";
+    for (const auto& [lines, ended, wanted] : {
+             std::tuple{Lines{}, true, std::string()},
+             std::tuple{Lines{"level=info msg=\"Starting k3s\"", "Error: x"}, true, std::string()},
+             std::tuple{Lines{"level=fatal msg=\"first\"", "level=fatal msg=\"second\"", "later"},
+                        true, std::string("\"second\"")},
+             std::tuple{Lines{"level=fatal msg=\"why\"", "level=fatal msg=\"context canceled\""},
+                        true, std::string("\"why\"")},
+             std::tuple{Lines{"level=fatal without more"}, true,
+                        std::string("level=fatal without more")},
+             std::tuple{Lines{"level=fatal msg=\"why\"", klog}, true, std::string("\"why\"")},
+             std::tuple{Lines{klog, "Usage:"}, true, klog},
+             // A kubelet that runs has many.
+             std::tuple{Lines{klog, "Usage:"}, false, std::string()},
          }) {
-        EXPECT_EQ(last_fatal(lines), wanted);
+        EXPECT_EQ(last_words(lines, ended), wanted);
     }
 }
 
