@@ -12,6 +12,8 @@ namespace {
 constexpr int kConflict = 409;
 constexpr int kNotFound = 404;
 constexpr std::size_t kMostMessage = 1000;
+/// A watch that shows later what was overwritten is right: the data store was brought back.
+constexpr Duration kWatchIsBehind{30'000};
 constexpr auto kComponent = "k3s-upgrade-agent";
 
 }  // namespace
@@ -31,7 +33,8 @@ bool PlanWriter::has_news(const plan::Plan& plan, const Verdict& verdict) {
     }
     std::erase_if(known.told, [&](const auto& key) { return !lasting.contains(key); });
     // What was overwritten already, or changed by others, is on its way by the watch.
-    if (!plan.resource_version.empty() && known.written_on == plan.resource_version) {
+    if (!plan.resource_version.empty() && known.written_on == plan.resource_version &&
+        clock_.monotonic() - known.written_at < kWatchIsBehind) {
         return false;
     }
     return verdict.changed || known.told.size() < lasting.size();
@@ -71,17 +74,25 @@ bool PlanWriter::patch(const plan::Plan& plan, const Json& status, const std::st
     const auto answer = api_.call(call, stop);
     if (answer.status == kConflict || answer.status == kNotFound) {
         // The watch is behind, or the Plan gone: nothing to try again before it has brought that.
-        known_[plan.name].written_on = plan.resource_version;
+        note_overwritten(plan);
         return false;
     }
     if (!answer.ok()) {
         throw kube::refusal(answer, format("writing the status of Plan {}", plan.name));
     }
     // Where nothing was changed after all, no watch will bring anything.
-    known_[plan.name].written_on = kube::resource_version_of(answer.body) == plan.resource_version
-                                       ? std::string()
-                                       : plan.resource_version;
+    if (kube::resource_version_of(answer.body) == plan.resource_version) {
+        known_[plan.name].written_on.clear();
+    } else {
+        note_overwritten(plan);
+    }
     return true;
+}
+
+void PlanWriter::note_overwritten(const plan::Plan& plan) {
+    auto& known = known_[plan.name];
+    known.written_on = plan.resource_version;
+    known.written_at = clock_.monotonic();
 }
 
 void PlanWriter::emit(const plan::Plan& plan, const Notice& notice, const std::stop_token& stop) {

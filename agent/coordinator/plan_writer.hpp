@@ -40,9 +40,11 @@ class PlanWriter {
   private:
     struct Known {
         std::string written_on;      ///< The resourceVersion that was overwritten last.
+        Monotonic written_at;        ///< And when.
         std::set<std::string> told;  ///< Keys of Lasting that were told and still last.
     };
 
+    void note_overwritten(const plan::Plan& plan);
     bool patch(const plan::Plan& plan, const Json& status, const std::stop_token& stop);
 
     kube::Client& api_;

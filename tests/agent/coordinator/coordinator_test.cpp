@@ -226,6 +226,20 @@ TEST_F(CoordinatorTest, WritesStatusAndEventsAndGivesTheRoleBack) {
     EXPECT_FALSE(lease());
 }
 
+TEST_F(CoordinatorTest, WritesAnewWhereADataStoreFromBeforeWasBroughtBack) {
+    add_plan("p");
+    PlanWriter writer(client_, clock_, "server-1");
+    const auto before = plan::read_plan(api_.get(kPlans + std::string("p")));
+    Verdict verdict;
+    verdict.changed = true;
+    verdict.status = {{"latestVersion", "v1.31.4-k3s1"}};
+    ASSERT_TRUE(writer.has_news(before, verdict));
+    writer.write(before, verdict, {});
+    EXPECT_FALSE(writer.has_news(before, verdict)) << "the watch is behind";
+    clock_.advance(std::chrono::minutes(1));
+    EXPECT_TRUE(writer.has_news(before, verdict));
+}
+
 TEST_F(CoordinatorTest, IsNoneOnANodeThatIsNoServer) {
     add_node("server-1");
     add_plan("p");
