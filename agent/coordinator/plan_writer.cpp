@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/coordinator/plan_writer.hpp"
 
+#include "agent/lock/view.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
@@ -12,8 +13,6 @@ namespace {
 constexpr int kConflict = 409;
 constexpr int kNotFound = 404;
 constexpr std::size_t kMostMessage = 1000;
-/// A watch that shows later what was overwritten is right: the data store was brought back.
-constexpr Duration kWatchIsBehind{30'000};
 constexpr auto kComponent = "k3s-upgrade-agent";
 
 }  // namespace
@@ -34,7 +33,7 @@ bool PlanWriter::has_news(const plan::Plan& plan, const Verdict& verdict) {
     std::erase_if(known.told, [&](const auto& key) { return !lasting.contains(key); });
     // What was overwritten already, or changed by others, is on its way by the watch.
     if (!plan.resource_version.empty() && known.written_on == plan.resource_version &&
-        clock_.monotonic() - known.written_at < kWatchIsBehind) {
+        clock_.monotonic() - known.written_at < lock::kWatchIsBehind) {
         return false;
     }
     return verdict.changed || known.told.size() < lasting.size();

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "agent/lock/view.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
@@ -20,8 +21,6 @@ constexpr int kUnprocessable = 422;
 constexpr Duration kFirstPause{20};
 constexpr Duration kLongestPause{2'000};
 constexpr Duration kBetweenWrites{3'000};
-/// What a watch brings later than this is no old copy.
-constexpr Duration kWatchIsBehind{30'000};
 
 std::string text_of(const Json& value) {
     // A detail may be what some program printed; what is no UTF-8 in it must not stop anything.

@@ -5,11 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/clock.hpp"
 #include "lib/base/wakeup.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/kube/watch.hpp"
 
 namespace kua::lock {
+
+/// How far a watch may be behind what was written here. What it shows later than this is no old
+/// copy: somebody has brought back the data store, or written the same again.
+inline constexpr Duration kWatchIsBehind{30'000};
 
 /// Kept up to date from construction to destruction; rings every bell when anything changed.
 class View {
