@@ -28,6 +28,11 @@ def package() -> pathlib.Path:
     return pathlib.Path(run(paths.REPOSITORY / "packaging/deb/build", "--output", folder, timeout=1800).stdout.split()[-1])
 
 
+def minor(version) -> str:
+    """`v1.30` of v1.30.4+k3s1."""
+    return version.rsplit(".", 1)[0]
+
+
 class Fleet:
     """A cluster whose hosts all run the agent."""
 
@@ -199,8 +204,9 @@ class Fleet:
 
     # Between tests
 
-    def tidy(self):
-        """Whatever a test left: no Plans, no load, hosts that are Ready and not cordoned, agents that have nothing to do."""
+    def tidy(self, versions):
+        """Whatever a test left: no Plans, no load, hosts that are Ready and not cordoned, agents that have nothing to do, and
+        no host of another minor version than in `versions`, what the hosts ran before: next_version() goes on from there."""
         self.cluster.mend()
         self.deploy()
         kubectl = self.cluster.kubectl
@@ -208,6 +214,10 @@ class Fleet:
         self.plans.until(lambda plans: not plans, "no Plans")
         self._remove_load()
         self.until_no_slots()
+        for host, version in versions.items():
+            if minor(host.k3s_version()) != minor(version):
+                self.cluster.replace_k3s(host, version)
+                host.restart_k3s()
         for node in self.cluster.kubectl_json("get", "nodes")["items"]:
             name = node["metadata"]["name"]
             labels = [f"{label}-" for label in node["metadata"]["labels"] if label.startswith("plan.upgrade.cattle.io/")]
@@ -251,12 +261,13 @@ class Lender:
         fleet = self._fleet
         fleet.mark()
         begun = fleet.begun
+        versions = {host: host.k3s_version() for host in fleet.cluster.hosts}
         yield fleet
         for agent in fleet.agents.values():  # pytest shows it when the test failed
             print(f"--- {agent.name}")
             if agent.host.is_on:
                 print("\n".join(f"{r.get('MESSAGE')}" for r in agent.records(begun)))
-        fleet.tidy()
+        fleet.tidy(versions)
 
     def _cluster(self, servers, workers) -> Cluster:
         """KUA_TEST_FLEET names a cluster that is up, to be used where it has the size, and left up."""

@@ -177,18 +177,12 @@ def test_faults_of_the_release_server(healthy):
     assert healthy.releases.requests()[-1]["status"] == 500
 
 
-def replace_k3s(cluster, host, version, misbehaviour=None):
-    """What an upgrade does at its heart, by hand."""
-    folder = cluster.releases.add(version, misbehaviour)
-    host.push("/usr/local/bin/k3s", (folder / "k3s").read_bytes(), 0o755)
-
-
 def test_a_swapped_binary_reports_its_version_after_the_restart(healthy):
     host = healthy.agents[0]
-    replace_k3s(healthy, host, NEW)
+    healthy.replace_k3s(host, NEW)
     host.restart_k3s()
     assert host.is_ready(NEW) and host.k3s_version() == NEW
-    replace_k3s(healthy, host, VERSION)
+    healthy.replace_k3s(host, VERSION)
     host.restart_k3s()
     assert host.is_ready(VERSION)
 
@@ -197,7 +191,7 @@ def test_a_servers_api_is_refused_then_not_ready_then_forbidden_then_there_with_
     host = healthy.servers[0]
     agent = "/var/lib/rancher/k3s/agent"
     host.misbehave(refusedSeconds=1, unavailableSeconds=1, forbiddenSeconds=1, oldStatusSeconds=2)
-    replace_k3s(healthy, host, NEW)
+    healthy.replace_k3s(host, NEW)
     try:
         host.run("systemctl", "restart", host.unit)  # it returns at READY=1
         ask = (f"curl -s --cacert {agent}/server-ca.crt --cert {agent}/client-kubelet.crt --key {agent}/client-kubelet.key "
@@ -213,7 +207,7 @@ def test_a_servers_api_is_refused_then_not_ready_then_forbidden_then_there_with_
             seen += [each] if seen[-1:] != [each] else []
         assert seen == ["000", "503", "403", f"200 {VERSION}", f"200 {NEW}"]
     finally:
-        replace_k3s(healthy, host, VERSION)
+        healthy.replace_k3s(host, VERSION)
         host.misbehave()
         host.restart_k3s()
 
@@ -266,7 +260,7 @@ def test_a_server_that_logs_to_a_file_is_the_child_of_what_systemd_knows(healthy
 def test_a_release_can_be_broken(healthy, how):
     host = healthy.servers[0]
     try:
-        replace_k3s(healthy, host, "v1.31.9+k3s1", how)
+        healthy.replace_k3s(host, "v1.31.9+k3s1", how)
         host.run("systemctl", "restart", "--no-block", host.unit)
         if "failStart" in how or "crashAfter" in how:
             until(lambda: int(host.unit_state()["NRestarts"]) > 0, "a restart by systemd")
@@ -277,7 +271,7 @@ def test_a_release_can_be_broken(healthy, how):
         else:
             host.wait_ready("v1.2.3+k3s1")
     finally:
-        replace_k3s(healthy, host, VERSION)
+        healthy.replace_k3s(host, VERSION)
         host.restart_k3s()
 
 
