@@ -288,6 +288,16 @@ upgrade::Lifted lifted(const Json& value, const std::string& key) {
     return upgrade::Lifted::again;
 }
 
+upgrade::Foreign foreign(const Json& value, const std::string& key) {
+    if (value == "keep") {
+        return upgrade::Foreign::keep;
+    }
+    if (value != "lift") {
+        wrong(key, value, "keep or lift");
+    }
+    return upgrade::Foreign::lift;
+}
+
 bool backup(const Json& value, const std::string& key) {
     if (value != "auto" && value != "never") {
         wrong(key, value, "auto or never");
@@ -324,16 +334,21 @@ Config read_config(const Json& value, const std::string& name) {
                     {"cordon", reader.nested({{"when_lifted",
                                                [&](const Json& word, const std::string& key) {
                                                    config.cordon.when_lifted = lifted(word, key);
+                                               }},
+                                              {"foreign",
+                                               [&](const Json& word, const std::string& key) {
+                                                   config.cordon.foreign = foreign(word, key);
                                                }}})},
                     {"prefetch", [&](const Json& word,
                                      const std::
                                          string& key) { config.prefetch = prefetch(word, key); }},
-                    {"download", reader.nested({{"rate",
-                                                 [&](const Json& number, const std::string& key) {
-                                                     config.download.rate = rate(number, key);
-                                                 }},
-                                                {"jitter", duration_into(config.download.jitter,
-                                                                         seconds(0), hours(24))}})},
+                    {"download", reader
+                                     .nested({{"rate",
+                                               [&](const Json& number, const std::string& key) {
+                                                   config.download.rate = rate(number, key);
+                                               }},
+                                              {"jitter", duration_into(config.download.jitter,
+                                                                       seconds(0), hours(24))}})},
                     {"restart", reader
                                     .nested({{"timeout", duration_into(config.restart.timeout,
                                                                        seconds(10), hours(1))}})},
@@ -407,6 +422,13 @@ Config read_config(const Json& value, const std::string& name) {
 Config load_config(const std::filesystem::path& path) {
     std::error_code code;
     if (!std::filesystem::exists(path, code) && !code) {
+        if (path != kConfigFile) {
+            // The defaults ask for no signature: they are not what somebody meant who named a file.
+            throw Error(ErrorKind::invalid,
+                        format("{}: there is no such file; name one that exists (only {} may be "
+                               "missing: then the defaults hold)",
+                               path.string(), kConfigFile));
+        }
         return read_config(Json(), path.string());
     }
     return read_config(yaml::parse_file(path), path.string());

@@ -36,6 +36,7 @@ struct Config {
     } verify;
     struct {
         upgrade::Lifted when_lifted = upgrade::Lifted::stop;
+        upgrade::Foreign foreign = upgrade::Foreign::keep;
     } cordon;
     upgrade::Prefetch prefetch = upgrade::Prefetch::in_window;
     struct {
@@ -82,8 +83,8 @@ inline constexpr auto kConfigFile = "/etc/k3s-upgrade-agent/config.yaml";
 /// range.
 Config read_config(const Json& value, const std::string& name);
 
-/// The configuration in `path`; the defaults when there is no such file. Throws as `read_config`,
-/// and for what is not YAML.
+/// The configuration in `path`; the defaults when kConfigFile does not exist. Throws as
+/// `read_config`, for any other file that does not exist, and for what is not YAML.
 Config load_config(const std::filesystem::path& path);
 
 }  // namespace kua

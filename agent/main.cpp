@@ -43,6 +43,10 @@ int main(int argc, char** argv) {
                         "/etc/rancher/k3s/k3s.yaml)");
     release->add_flag("--force", options.force, "Also a slot that is not Failed");
     release->callback([&] { exit_status = kua::commands::release(config, options); });
+    with_config(app.add_subcommand("withdraw",
+                                   "Take the agent's announcement off this host's Node (the "
+                                   "package does this when it is removed)"))
+        ->callback([&] { exit_status = kua::commands::withdraw(config); });
     kua::commands::FetchOptions fetching;
     auto* fetch = with_config(app.add_subcommand(
         "fetch", "Fetch and verify a release as an upgrade would, without touching k3s"));

@@ -44,6 +44,10 @@ struct FetchOptions {
 /// and the files that it put into `to`. 0; throws Error as release::Staging::stage does.
 int fetch(const std::filesystem::path& config_path, const FetchOptions& options);
 
+/// Takes back what the agent has announced on this host's Node: for the package, when it is
+/// removed. 0; throws Error when the Node can't be reached.
+int withdraw(const std::filesystem::path& config_path);
+
 /// Prints the names of an upgrade's steps in their order, one a line; with `json` all that is known
 /// of them.
 int steps(bool json);

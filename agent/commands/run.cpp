@@ -173,6 +173,7 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     settings.limits.drain_attempts = config.drain.attempts;
     settings.patience = config.drain.patience;
     settings.lifted = config.cordon.when_lifted;
+    settings.foreign = config.cordon.foreign;
     settings.limits.restart = config.restart.timeout;
     settings.limits.health = config.health.timeout;
     settings.limits.settle = config.health.settle;

@@ -18,6 +18,8 @@ constexpr Duration kWindowLook{60'000};
 constexpr Duration kErrorPause{5'000};
 constexpr Duration kErrorRest{1'000};
 constexpr int kNotFound = 404;
+/// Longer than a node lets others go first, and than most downloads take.
+constexpr Duration kUntaken{600'000};
 
 std::chrono::seconds ttl_of(const lock::Slot& slot) {
     return std::chrono::seconds(slot.ttl_seconds);
@@ -44,6 +46,26 @@ std::vector<std::string> strangers_in(const lock::Lock& lock, const std::vector<
         }
     }
     return keys;
+}
+
+/// The Plans that spec.prepare leads through from this one and back to it; empty when it does not.
+std::vector<std::string> circle_of(const plan::Plan& plan,
+                                   const std::map<std::string, plan::Plan>& plans) {
+    std::vector<std::string> names = {plan.name};
+    for (auto next = plan.prepare_plan; next;) {
+        if (*next == plan.name) {
+            std::sort(names.begin(), names.end());
+            return names;
+        }
+        const auto other = plans.find(*next);
+        // One that leads into a circle of others waits for those, and they say so.
+        if (other == plans.end() || std::find(names.begin(), names.end(), *next) != names.end()) {
+            break;
+        }
+        names.push_back(*next);
+        next = other->second.prepare_plan;
+    }
+    return {};
 }
 
 }  // namespace
@@ -130,6 +152,7 @@ void Coordinator::rest() {
     // Others tell what is to be told now; what they did stands in the Plans.
     writer_.keep(Plans());
     told_of_rival_.clear();
+    untaken_.clear();
 }
 
 Duration Coordinator::serve(const lock::Lock& lock, const std::vector<NodeView>& nodes,
@@ -144,6 +167,7 @@ Duration Coordinator::serve(const lock::Lock& lock, const std::vector<NodeView>&
         plans.emplace(name, plan::read_plan(object));
     }
     writer_.keep(plans);
+    std::erase_if(untaken_, [&](const auto& entry) { return !plans.contains(entry.first); });
     follow_channels(plans, stop);
     auto sleep = kLongSleep;
     std::map<std::string, Verdict> verdicts;
@@ -156,6 +180,7 @@ Duration Coordinator::serve(const lock::Lock& lock, const std::vector<NodeView>&
         const auto situation = situation_of(plan, *resolution, plans, lock, sleep);
         auto verdict = judge(plan, *resolution, nodes, situation, tools_.clock.wall());
         wanted = std::max(wanted, verdict.pending);
+        watch_untaken(name, verdict, sleep);
         if (writer_.has_news(plan, verdict)) {
             verdicts.emplace(name, std::move(verdict));
         }
@@ -182,14 +207,19 @@ Situation Coordinator::situation_of(const plan::Plan& plan, const Resolution& re
         return situation;
     }
     situation.holders =
-        holders_of(lock, plan.name, plan::latest_hash(plan, resolution.latest_version), again);
+        holders_of(lock, plan.name, plan::latest_hash(plan, resolution.latest_version),
+                   plan::intent_of(plan, resolution.latest_version, {}), again);
     if (plan.prepare_plan) {
         const auto other = plans.find(*plan.prepare_plan);
         situation.prepare.exists = other != plans.end();
         if (situation.prepare.exists) {
             situation.prepare.applying = other->second.status_applying;
         }
+        situation.prepare.circle = circle_of(plan, plans);
     }
+    const auto untaken = untaken_.find(plan.name);
+    situation.untaken =
+        untaken != untaken_.end() && tools_.clock.monotonic() - untaken->second.since >= kUntaken;
     if (plan.exclusive) {
         situation.exclusive = exclusive_beside(
             lock, plan.name, [this](const std::string& key, const lock::Slot& slot) {
@@ -208,6 +238,21 @@ Situation Coordinator::situation_of(const plan::Plan& plan, const Resolution& re
         }
     }
     return situation;
+}
+
+void Coordinator::watch_untaken(const std::string& plan, const Verdict& verdict, Duration& again) {
+    if (verdict.untaken.empty()) {
+        untaken_.erase(plan);
+        return;
+    }
+    const auto now = tools_.clock.monotonic();
+    auto& known = untaken_.try_emplace(plan, Untaken{verdict.untaken, now}).first->second;
+    if (known.state != verdict.untaken) {
+        known = {verdict.untaken, now};
+    }
+    if (const auto end = known.since + kUntaken; now < end) {
+        again = std::min(again, std::chrono::ceil<Duration>(end - now));
+    }
 }
 
 void Coordinator::tell_unreadable(const lock::Lock& lock) {
@@ -266,19 +311,20 @@ std::optional<Resolution> Coordinator::resolve(const plan::Plan& plan) const {
 }
 
 std::vector<Holder> Coordinator::holders_of(const lock::Lock& lock, const std::string& plan,
-                                            const std::string& hash, Duration& again) const {
+                                            const std::string& hash, const plan::Intent& intent,
+                                            Duration& again) const {
     std::vector<Holder> holders;
     for (const auto& [key, slot] : lock.slots) {
         if (slot.plan != plan) {
             continue;
         }
         const bool run_out = tools_.slots.run_out(key, ttl_of(slot));
-        const bool counts = lock::occupies(slot, hash, run_out);
+        const bool counts = lock::occupies(slot, hash, intent, run_out);
         const bool lasts = slot.phase == lock::kFailed || slot.phase == lock::kBlocked;
         if (counts && !lasts) {
             again = std::min(again, tools_.slots.remaining(key, ttl_of(slot)) + Duration(1));
         }
-        const bool silent = !lasts && run_out;
+        const bool silent = !lasts && !counts;
         if (counts || silent || slot.phase == lock::kBlocked) {
             holders.push_back({slot, silent});
         }

@@ -58,10 +58,13 @@ class Coordinator {
     void rest();
     void tell_unreadable(const lock::Lock& lock);
     void follow_channels(const Plans& plans, const std::stop_token& stop);
+    /// For how long a Plan's slot has been left untaken.
+    void watch_untaken(const std::string& plan, const Verdict& verdict, Duration& again);
     /// Absent while the Plan's channel has not been asked yet.
     [[nodiscard]] std::optional<Resolution> resolve(const plan::Plan& plan) const;
     [[nodiscard]] std::vector<Holder> holders_of(const lock::Lock& lock, const std::string& plan,
-                                                 const std::string& hash, Duration& again) const;
+                                                 const std::string& hash,
+                                                 const plan::Intent& intent, Duration& again) const;
     /// Is there nobody else who writes? Asked before anything is written, and once a turn at most.
     bool alone(const Plans& plans, Duration& again, const std::stop_token& stop);
     /// Drops those of `keys` whose node the API server does not know.
@@ -80,6 +83,11 @@ class Coordinator {
     std::unique_ptr<channel::Poller> poller_;  ///< While coordinator, and a Plan has a channel.
     std::set<std::string> unreadable_;         ///< Keys of the lock, as told.
     std::set<std::string> told_of_rival_;      ///< Plans.
+    struct Untaken {
+        std::string state;  ///< Verdict::untaken
+        Monotonic since;
+    };
+    std::map<std::string, Untaken> untaken_;  ///< By Plan.
 };
 
 }  // namespace kua::coordinator

@@ -12,6 +12,7 @@ namespace kua::coordinator {
 namespace {
 
 constexpr std::size_t kMostMessage = 1000;
+constexpr auto kNoNode = "no node matches spec.nodeSelector";
 
 bool has(const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -92,13 +93,18 @@ void judge_progress(const std::vector<Reason>& why, const std::string& version,
     for (const auto& [reason, message] : why) {
         lines.push_back(message);
     }
+    if (!progress.selects_any) {
+        lines.emplace_back(kNoNode);
+    }
     const auto message = excerpt(join(lines, "; "), kMostMessage);
     if (progress.pending.empty() && progress.applying.empty()) {
         const bool was_complete = conditions.field("Complete", "status") == "True";
         conditions.set("Complete", true, "Complete", message);
         if (!was_complete) {
             notices.push_back({"Normal", "Complete",
-                               format("Jobs complete for version {}. Hash: {}", version, hash)});
+                               progress.selects_any
+                                   ? format("Jobs complete for version {}. Hash: {}", version, hash)
+                                   : std::string(kNoNode)});
         }
         return;
     }
@@ -172,8 +178,13 @@ Verdict judge(const plan::Plan& plan, const Resolution& resolution,
             status["applying"] = progress.applying;
         }
         add_lasting(progress, conditions.field("Complete", "message"), verdict.lasting);
-        judge_progress(reasons(plan, resolution, nodes, progress, situation),
-                       resolution.latest_version, hash, progress, situation, conditions, notices);
+        const auto why = reasons(plan, resolution, nodes, progress, situation);
+        if (is_untaken(plan, nodes, progress, why)) {
+            verdict.untaken = format("{}: {}: {}", hash, join(progress.applying, ","),
+                                     join(progress.waiting, ","));
+        }
+        judge_progress(why, resolution.latest_version, hash, progress, situation, conditions,
+                       notices);
     }
     status["conditions"] = conditions.list();
     verdict.changed = status != before;

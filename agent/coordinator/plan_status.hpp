@@ -41,6 +41,7 @@ struct Verdict {
     Json status;  ///< The whole status object.
     bool changed = false;
     std::int64_t pending = 0;      ///< Nodes that are selected and not at the hash.
+    std::string untaken{};         ///< Where is_untaken: the nodes at work, and those that wait.
     std::vector<Notice> notices;   ///< SUC's Events for what changed.
     std::vector<Lasting> lasting;  ///< Nodes done, failed, silent; a channel that is away.
 };

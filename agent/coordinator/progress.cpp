@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "agent/plan/marks.hpp"
 #include "lib/kube/objects.hpp"
 
 namespace kua::coordinator {
@@ -25,15 +26,26 @@ void sort_by_node(std::vector<lock::Slot>& slots) {
 
 NodeView view_of(const Json& node) {
     auto readiness = kube::readiness(node);
-    return {kube::name_of(node), kube::labels_of(node),        kube::kubelet_version(node),
-            readiness.ready,     kube::is_control_plane(node), std::move(readiness.since)};
+    NodeView view{kube::name_of(node), kube::labels_of(node),        kube::kubelet_version(node),
+                  readiness.ready,     kube::is_control_plane(node), std::move(readiness.since)};
+    const auto annotations = kube::annotations_of(node);
+    view.announced = annotations.contains(plan::kAgent);
+    if (const auto left = annotations.find(plan::kLeftCordoned);
+        left != annotations.end() && kube::is_unschedulable(node)) {
+        view.left_cordoned = left->second;
+    }
+    return view;
 }
 
 Progress progress_of(const plan::Plan& plan, const std::string& hash,
                      const std::vector<NodeView>& nodes, const std::vector<Holder>& holders) {
     Progress progress;
     for (const auto& node : nodes) {
-        if (plan::selects(plan, node.labels) && !plan::applied(plan, node.labels, hash)) {
+        if (!plan::selects(plan, node.labels)) {
+            continue;
+        }
+        progress.selects_any = true;
+        if (!plan::applied(plan, node.labels, hash)) {
             progress.pending.push_back(node.name);
         }
     }
@@ -53,12 +65,15 @@ Progress progress_of(const plan::Plan& plan, const std::string& hash,
         progress.applying.push_back(slot.node);
         if (slot.phase == lock::kFailed) {
             progress.failed.push_back(slot);
+        } else if (slot.waits) {
+            progress.held_up.push_back(slot);
         }
     }
     std::sort(progress.applying.begin(), progress.applying.end());
     sort_by_node(progress.failed);
     sort_by_node(progress.blocked);
     sort_by_node(progress.silent);
+    sort_by_node(progress.held_up);
     std::set_difference(progress.pending.begin(), progress.pending.end(), progress.applying.begin(),
                         progress.applying.end(), std::back_inserter(progress.waiting));
     return progress;
@@ -69,7 +84,7 @@ std::vector<std::string> exclusive_beside(const lock::Lock& lock, const std::str
     std::set<std::string> plans;
     for (const auto& [key, slot] : lock.slots) {
         if (slot.exclusive && slot.plan != plan && slot.phase != lock::kBlocked &&
-            (slot.phase == lock::kFailed || !run_out(key, slot))) {
+            slot.phase != lock::kFailed && !run_out(key, slot)) {
             plans.insert(slot.plan);
         }
     }

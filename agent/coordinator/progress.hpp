@@ -19,7 +19,9 @@ struct NodeView {
     std::string kubelet_version;
     bool ready = false;
     bool control_plane = false;
-    std::string since{};  ///< When `ready` changed last (RFC 3339); may be empty.
+    std::string since{};          ///< When `ready` changed last (RFC 3339); may be empty.
+    bool announced = false;       ///< An agent has said that it serves the node.
+    std::string left_cordoned{};  ///< The Plan whose upgrade found it cordoned; it still is.
 };
 
 NodeView view_of(const Json& node);
@@ -37,6 +39,8 @@ struct Progress {
     std::vector<lock::Slot> failed;
     std::vector<lock::Slot> blocked;  ///< Reports of pending nodes about this very hash.
     std::vector<lock::Slot> silent;
+    std::vector<lock::Slot> held_up;  ///< At work, and waiting for something for a while.
+    bool selects_any = false;
 };
 
 /// `holders` are the Plan's that count now, that fell silent, and the nodes' Blocked reports.
@@ -46,8 +50,7 @@ Progress progress_of(const plan::Plan& plan, const std::string& hash,
 /// Is the lease of this key over?
 using RunOut = std::function<bool(const std::string& key, const lock::Slot& slot)>;
 
-/// Other Plans with spec.exclusive that have a node at work or failed: SUC runs no exclusive Plan
-/// beside another. Sorted.
+/// Other Plans with spec.exclusive that have a node at work. Sorted.
 std::vector<std::string> exclusive_beside(const lock::Lock& lock, const std::string& plan,
                                           const RunOut& run_out);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "agent/plan/marks.hpp"
 #include "agent/plan/rules.hpp"
 #include "agent/plan/version.hpp"
 #include "lib/base/format.hpp"
@@ -49,6 +50,12 @@ Ahead ahead_of(const plan::Version& version, const std::vector<NodeView>& nodes,
 std::optional<std::string> preparation(const std::string& name, const Prepare& prepare,
                                        const plan::Version& version,
                                        const std::vector<NodeView>& nodes) {
+    if (!prepare.circle.empty()) {
+        return format(
+            "the Plans {} wait for each other (spec.prepare): none of them can begin; "
+            "take spec.prepare out of one",
+            join(prepare.circle, ", "));
+    }
     if (!prepare.exists) {
         return format("waiting for the Plan {} that spec.prepare names: it does not exist", name);
     }
@@ -79,6 +86,63 @@ void add_lines(std::vector<Reason>& found, const std::string& reason,
                const std::vector<std::string>& lines) {
     if (!lines.empty()) {
         found.push_back({reason, some(lines)});
+    }
+}
+
+void add_waiting(std::vector<Reason>& found, const plan::Plan& plan,
+                 const std::optional<plan::Version>& version, const std::vector<NodeView>& nodes,
+                 const Progress& progress, const std::vector<std::string>& ahead,
+                 const Situation& situation) {
+    std::vector<std::string> waiting;
+    std::vector<std::string> not_ready;
+    std::vector<std::string> unannounced;
+    std::vector<std::string> able;
+    for (const auto& node : nodes) {
+        if (!has(progress.waiting, node.name) || has(ahead, node.name)) {
+            continue;
+        }
+        waiting.push_back(node.name);
+        if (!node.announced) {
+            unannounced.push_back(node.name);
+        } else if (node.ready) {
+            able.push_back(node.name);
+        }
+        if (!node.ready) {
+            not_ready.push_back(node.since.empty() ? node.name
+                                                   : format("{} since {}", node.name, node.since));
+        }
+    }
+    if (waiting.empty()) {
+        return;
+    }
+    if (plan.concurrency == 0) {
+        found.push_back(
+            {"Paused", format("paused: spec.concurrency is 0; waiting are {}", some(waiting))});
+    }
+    if (situation.shut) {
+        found.push_back({"Waiting", shut(*situation.shut)});
+    }
+    if (!situation.exclusive.empty()) {
+        found.push_back(
+            {"Waiting", format("waiting for exclusive Plan {}", some(situation.exclusive))});
+    }
+    if (plan.prepare_plan && version) {
+        if (auto line = preparation(*plan.prepare_plan, situation.prepare, *version, nodes)) {
+            found.push_back({"Waiting", std::move(*line)});
+        }
+    }
+    if (!not_ready.empty()) {
+        found.push_back({"SyncJob", format("not Ready: {}", some(not_ready))});
+    }
+    if (!unannounced.empty()) {
+        found.push_back(
+            {"SyncJob", format("no agent has announced itself on: {}", some(unannounced))});
+    }
+    if (situation.untaken && !able.empty()) {
+        found.push_back(
+            {"SyncJob", format("a slot is free, and for minutes none of these has taken it: {}; "
+                               "see `k3s-upgrade-agent status` there",
+                               some(able))});
     }
 }
 
@@ -122,41 +186,33 @@ std::vector<Reason> reasons(const plan::Plan& plan, const Resolution& resolution
                                            some(ahead.shown), version->text())});
     }
 
-    std::vector<std::string> waiting;
-    std::vector<std::string> not_ready;
+    std::vector<std::string> held_up;
+    for (const auto& slot : progress.held_up) {
+        held_up.push_back(format("{} ({}, {})", slot.node, slot.phase, slot.detail));
+    }
+    add_waiting(found, plan, version, nodes, progress, ahead.names, situation);
+    add_lines(found, "SyncJob", held_up);
+    std::vector<std::string> left;
     for (const auto& node : nodes) {
-        if (!has(progress.waiting, node.name) || has(ahead.names, node.name)) {
-            continue;
-        }
-        waiting.push_back(node.name);
-        if (!node.ready) {
-            not_ready.push_back(node.since.empty() ? node.name
-                                                   : format("{} since {}", node.name, node.since));
+        if (node.left_cordoned == plan.name) {
+            left.push_back(format("{}: {}", node.name, plan::left_cordoned_in_words(node.name)));
         }
     }
-    if (waiting.empty()) {
-        return found;
-    }
-    if (plan.concurrency == 0) {
-        found.push_back(
-            {"Paused", format("paused: spec.concurrency is 0; waiting are {}", some(waiting))});
-    }
-    if (situation.shut) {
-        found.push_back({"Waiting", shut(*situation.shut)});
-    }
-    if (!situation.exclusive.empty()) {
-        found.push_back(
-            {"Waiting", format("waiting for exclusive Plan {}", some(situation.exclusive))});
-    }
-    if (plan.prepare_plan && version) {
-        if (auto line = preparation(*plan.prepare_plan, situation.prepare, *version, nodes)) {
-            found.push_back({"Waiting", std::move(*line)});
-        }
-    }
-    if (!not_ready.empty()) {
-        found.push_back({"SyncJob", format("not Ready: {}", some(not_ready))});
-    }
+    add_lines(found, "SyncJob", left);
     return found;
+}
+
+bool is_untaken(const plan::Plan& plan, const std::vector<NodeView>& nodes,
+                const Progress& progress, const std::vector<Reason>& reasons) {
+    const bool in_the_way = std::any_of(reasons.begin(), reasons.end(), [](const Reason& reason) {
+        return reason.reason != "SyncJob";
+    });
+    if (in_the_way || static_cast<std::int64_t>(progress.applying.size()) >= plan.concurrency) {
+        return false;
+    }
+    return std::any_of(nodes.begin(), nodes.end(), [&](const NodeView& node) {
+        return node.ready && node.announced && has(progress.waiting, node.name);
+    });
 }
 
 }  // namespace kua::coordinator

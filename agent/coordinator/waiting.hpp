@@ -22,6 +22,8 @@ struct Resolution {
 struct Prepare {
     bool exists = true;
     std::vector<std::string> applying;  ///< Its nodes at work.
+    /// The Plans that wait for each other, where following spec.prepare leads back to this one.
+    std::vector<std::string> circle{};
 };
 
 /// A window that is shut now.
@@ -36,6 +38,8 @@ struct Situation {
     Prepare prepare{};                     ///< Looked at when the Plan has a spec.prepare.
     std::vector<std::string> exclusive{};  ///< Other exclusive Plans at work, if it is exclusive.
     std::optional<ShutWindow> shut{};      ///< Its window, when that is shut.
+    /// For minutes is_untaken has been true, and nothing has changed.
+    bool untaken = false;
 };
 
 /// A reason as it stands in the condition Complete.
@@ -50,6 +54,11 @@ std::string silence(const lock::Slot& slot);
 
 /// `a: verify: not Ready`
 std::string failure(const lock::Slot& slot);
+
+/// True when nodes could go on now: one waits that is Ready and has an agent, a slot is free, and
+/// nothing is in the way. It may be fetching.
+bool is_untaken(const plan::Plan& plan, const std::vector<NodeView>& nodes,
+                const Progress& progress, const std::vector<Reason>& reasons);
 
 /// Everything that keeps the Plan from going on now, most urgent first; empty when nodes are at
 /// work and nothing else is to be said. Each line names a few nodes at most.

@@ -57,13 +57,23 @@ Json to_json(const Slot& slot) {
     for (const auto& [key, holds] : {std::pair{"exclusive", slot.exclusive},
                                      {"server", slot.server},
                                      {"etcd", slot.etcd},
-                                     {"late", slot.late}}) {
+                                     {"late", slot.late},
+                                     {"waits", slot.waits}}) {
         if (holds) {
             value[key] = true;
         }
     }
-    if (!slot.rank.empty()) {
-        value["rank"] = slot.rank;
+    for (const auto& [key, text] :
+         {std::pair{"rank", slot.rank}, std::pair{"intent", slot.intent.spec},
+          std::pair{"labels", slot.intent.labels}}) {
+        if (!text.empty()) {
+            value[key] = text;
+        }
+    }
+    if (slot.retried) {
+        value["retried"] = {{"detail", slot.retried->detail},
+                            {"intent", slot.retried->intent.spec},
+                            {"labels", slot.retried->intent.labels}};
     }
     return value;
 }
@@ -87,7 +97,14 @@ std::optional<Slot> read_slot(const std::string& text) {
     slot.server = bool_at(*value, {"server"}, false);
     slot.etcd = bool_at(*value, {"etcd"}, false);
     slot.late = bool_at(*value, {"late"}, false);
+    slot.waits = bool_at(*value, {"waits"}, false);
     slot.rank = string_at(*value, {"rank"});
+    slot.intent = {string_at(*value, {"intent"}), string_at(*value, {"labels"})};
+    if (find(*value, {"retried"}) != nullptr) {
+        slot.retried = Failure{
+            string_at(*value, {"retried", "detail"}),
+            {string_at(*value, {"retried", "intent"}), string_at(*value, {"retried", "labels"})}};
+    }
     if (slot.plan.empty() || slot.node.empty() || slot.phase.empty()) {
         return std::nullopt;
     }
@@ -170,14 +187,24 @@ std::map<std::string, std::string> renewals(const Lock& lock) {
 
 Duration fence_of(Duration ttl) { return ttl * 2 / 3; }
 
-bool occupies(const Slot& slot, const std::string& present_hash, bool run_out) {
+bool is_present(const Slot& slot, const std::string& hash, const plan::Intent& intent) {
+    return slot.hash == hash || (!slot.intent.spec.empty() && slot.intent.spec == intent.spec);
+}
+
+bool has_failed(const Slot& slot, const std::string& hash, const plan::Intent& intent) {
+    // An agent that knew no intents has failed for the hash.
+    return slot.phase == kFailed && is_present(slot, hash, intent) &&
+           (slot.intent.spec.empty() || slot.intent == intent);
+}
+
+bool occupies(const Slot& slot, const std::string& hash, const plan::Intent& intent, bool run_out) {
     if (slot.phase == kBlocked) {
         return false;
     }
     if (slot.phase == kFailed) {
-        return slot.hash == present_hash;
+        return is_present(slot, hash, intent);
     }
-    return !run_out;
+    return !run_out || (slot.retried && is_present(slot, hash, intent));
 }
 
 namespace {
@@ -202,11 +229,11 @@ class Obstacles {
         const bool live = slot.phase != kBlocked && !failed && !run_out;
         bool in_the_way = false;
         if (slot.plan == request_.plan) {
-            if (occupies(slot, request_.hash, run_out)) {
+            if (occupies(slot, request_.hash, request_.intent, run_out)) {
                 holders_.push_back(in_words(slot));
                 in_the_way = true;
             }
-        } else if (request_.exclusive && slot.exclusive && (live || failed)) {
+        } else if (request_.exclusive && slot.exclusive && live) {
             exclusive_.push_back(format("{}: {}", slot.plan, in_words(slot)));
             in_the_way = true;
         }
@@ -289,7 +316,7 @@ Choice choose(const Lock& lock, const Request& request, const Observer& observer
             obstacles.see(key, slot);
             continue;
         }
-        if (slot.plan == request.plan && slot.phase == kFailed && slot.hash == request.hash) {
+        if (slot.plan == request.plan && has_failed(slot, request.hash, request.intent)) {
             return {false, "failed here before: " + slot.detail, now, std::nullopt};
         }
     }

@@ -8,10 +8,17 @@
 #include <string>
 #include <vector>
 
+#include "agent/plan/intent.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/json.hpp"
 
 namespace kua::lock {
+
+/// What has failed on a node, and was for that intent.
+struct Failure {
+    std::string detail;
+    plan::Intent intent;
+};
 
 /// One key of the lock's ConfigMap: what a node says of itself about a Plan.
 struct Slot {
@@ -31,6 +38,11 @@ struct Slot {
     bool etcd = false;       ///< ... and a member of its etcd.
     bool late = false;       ///< Was renewed when it may have run out: nothing may be begun on it.
     std::string rank{};      ///< The holder's, by `rank_of`; empty where it was not told.
+    plan::Intent intent{};   ///< What it was taken for, or has failed.
+    bool waits = false;      ///< `detail` says what keeps it, and that it has for a while.
+    /// The failure that is tried again in this slot: it is one again when the new try comes to
+    /// nothing.
+    std::optional<Failure> retried{};
 };
 
 inline constexpr std::string_view kFailed = "Failed";
@@ -101,10 +113,27 @@ std::map<std::string, std::string> renewals(const Lock& lock);
 /// time to live. The third that remains is for the step to have begun, and for clocks that drift.
 Duration fence_of(Duration ttl);
 
-/// True when a slot counts against its Plan's concurrency: its lease has not run out, or it is
-/// Failed for the Plan's present hash (a failure does not run out; a changed Plan is a new chance).
-/// `run_out` is the Observer's word on its key.
-bool occupies(const Slot& slot, const std::string& present_hash, bool run_out);
+/// What a slot or a report in it is about.
+struct Subject {
+    std::string plan;
+    std::string hash;
+    std::string version;
+    plan::Intent intent{};
+};
+
+/// True when a slot is for what its Plan says now: the hash is the same, or (where the Plan's
+/// digest annotation names them) only fields that tell when and on how many nodes have changed.
+bool is_present(const Slot& slot, const std::string& hash, const plan::Intent& intent);
+
+/// True when a slot says that this very intent has failed on its node. Another intent is a new
+/// chance for the node, in its own slot.
+bool has_failed(const Slot& slot, const std::string& hash, const plan::Intent& intent);
+
+/// True when a slot counts against its Plan's concurrency: its lease has not run out, or what the
+/// Plan says now has failed in it (a failure does not run out, nor does a new try of one; a changed
+/// Plan is a new chance). Of `intent` only the spec's part counts. `run_out` is the Observer's word
+/// on its key.
+bool occupies(const Slot& slot, const std::string& hash, const plan::Intent& intent, bool run_out);
 
 /// What a node asks of the lock.
 struct Request {
@@ -118,6 +147,7 @@ struct Request {
     std::set<std::string> etcd_members{};    ///< Nodes; asked for where `etcd`.
     std::set<std::string> etcd_not_ready{};  ///< Those of them that are not Ready.
     std::string rank{};                      ///< By `rank_of`; goes into the slot.
+    plan::Intent intent{};                   ///< Goes into the slot.
 };
 
 struct Choice {
@@ -130,10 +160,11 @@ struct Choice {
 };
 
 /// May the node take a slot now? A slot of its own does not count: it may have run out for others
-/// before this agent was started. Yes when it has not failed here at this hash, and
+/// before this agent was started. Yes when this intent has not failed here, and
 /// - fewer than `concurrency` are occupied by others,
-/// - the Plan is not exclusive, or no other exclusive Plan has one (SUC: "exclusive" Plans are not
-///   run beside each other),
+/// - the Plan is not exclusive, or no other exclusive Plan is at work anywhere in the cluster
+/// (SUC's
+///   documentation says so; its code looks at each node by itself). A failure is not at work,
 /// - no other server holds one of any Plan, or the Plan's concurrency asks for several at once,
 /// - of the etcd members a majority stays up, counting those that are not Ready and those whose
 ///   nodes hold a slot. One member may always be taken down while all others are up: with one or

@@ -54,9 +54,36 @@ std::set<std::string> holders_of(const Lock& lock, const std::string& plan) {
     return holders;
 }
 
+/// What a slot that is taken for `request` tries again.
+std::optional<Failure> failure_in(const Lock& lock, const std::string& key,
+                                  const Request& request) {
+    const auto own = lock.slots.find(key);
+    if (own == lock.slots.end() || !is_present(own->second, request.hash, request.intent)) {
+        return std::nullopt;
+    }
+    const auto& slot = own->second;
+    return slot.phase == kFailed ? Failure{slot.detail, slot.intent} : slot.retried;
+}
+
+/// The values of the keys that are to be changed.
+std::map<std::string, std::string> texts_of(
+    const Lock& lock, const std::map<std::string, std::optional<Json>>& changes) {
+    std::map<std::string, std::string> texts;
+    for (const auto& [key, value] : changes) {
+        texts[key] = lock.texts.at(key);
+    }
+    return texts;
+}
+
 bool all_exist(const Lock& lock, const std::map<std::string, std::optional<Json>>& changes) {
     return std::all_of(changes.begin(), changes.end(),
                        [&](const auto& change) { return lock.texts.contains(change.first); });
+}
+
+/// A failure's own words, without what new tries of it have come to.
+std::string first_failure(const std::string& detail) {
+    return detail.substr(0, std::min(detail.find("; tried again, which"),
+                                     detail.find("; can't be tried again yet")));
 }
 
 std::uint64_t number_of(const std::string& resource_version) {
@@ -131,6 +158,7 @@ Lock Slots::change(
     // What the watch has brought costs no read, and if it is old the write is refused. That nothing
     // is to be done can't be refused.
     auto known = take_newest();
+    std::map<std::string, std::string> refused;  // What the last write was refused on.
     while (true) {
         const bool fresh = !known;
         auto lock = fresh ? read(stop) : *std::exchange(known, std::nullopt);
@@ -152,12 +180,17 @@ Lock Slots::change(
             observe(read_lock(answer.body));
             return lock;
         }
-        // A test that fails, or finds no such key, is answered with 422.
+        // A test that fails, or finds no such key, is answered with 422; and so is what the server
+        // takes in no case, such as more than a megabyte.
+        const bool may_have_changed = by_keys && answer.status == kUnprocessable;
+        auto tested =
+            may_have_changed ? texts_of(lock, changes) : std::map<std::string, std::string>();
         const bool changed_meanwhile = answer.status == kConflict || answer.status == kNotFound ||
-                                       (by_keys && answer.status == kUnprocessable);
+                                       (may_have_changed && !(fresh && tested == refused));
         if (!changed_meanwhile) {
             throw kube::refusal(answer, "writing the lock");
         }
+        refused = std::move(tested);
         if (!fresh) {
             continue;
         }
@@ -189,6 +222,7 @@ Choice Slots::take(const Request& request, const std::string& version, std::stop
             if (!choice.take) {
                 return {};
             }
+            const auto key = slot_key(request.plan, settings_.node);
             Slot slot;
             slot.plan = request.plan;
             slot.node = settings_.node;
@@ -203,7 +237,9 @@ Choice Slots::take(const Request& request, const std::string& version, std::stop
             slot.server = request.server;
             slot.etcd = request.etcd;
             slot.rank = request.rank;
-            return {{slot_key(request.plan, settings_.node), to_json(slot)}};
+            slot.intent = request.intent;
+            slot.retried = failure_in(lock, key, request);
+            return {{key, to_json(slot)}};
         },
         std::move(stop));
     return choice;
@@ -227,6 +263,31 @@ bool Slots::give_back(const std::string& plan, std::stop_token stop) {
         note_removed(*there);
     }
     return there.has_value();
+}
+
+bool Slots::step_back(const std::string& plan, const std::string& why, std::stop_token stop) {
+    const auto key = slot_key(plan, settings_.node);
+    bool failed = false;
+    change(
+        [&](const Lock& lock) -> std::map<std::string, std::optional<Json>> {
+            const auto present = lock.slots.find(key);
+            failed = present != lock.slots.end() && present->second.retried;
+            if (!failed) {
+                return {};
+            }
+            auto slot = present->second;
+            slot.phase = kFailed;
+            slot.detail = format("{}; tried again, which came to nothing: {}",
+                                 first_failure(slot.retried->detail), why);
+            slot.intent = slot.retried->intent;
+            slot.retried.reset();
+            slot.waits = false;
+            slot.acquired = now_text();
+            slot.renewed = slot.acquired;
+            return {{key, to_json(slot)}};
+        },
+        stop, Compare::own_keys);
+    return failed || give_back(plan, std::move(stop));
 }
 
 void Slots::note_removed(const Slot& slot) {
@@ -265,25 +326,36 @@ bool Slots::give_back_seen(const Slot& seen, std::stop_token stop) {
     return is_the_same;
 }
 
-void Slots::report(const std::string& plan, const std::string& hash, const std::string& version,
-                   std::string_view phase, const std::string& detail, std::stop_token stop) {
-    const auto key = slot_key(plan, settings_.node);
+void Slots::report(const Subject& about, std::string_view phase, const std::string& detail,
+                   std::stop_token stop) {
+    const auto key = slot_key(about.plan, settings_.node);
     change(
         [&](const Lock& lock) -> std::map<std::string, std::optional<Json>> {
             const auto present = lock.slots.find(key);
-            if (present != lock.slots.end() && present->second.phase == phase &&
-                present->second.detail == detail && present->second.hash == hash) {
+            auto slot = present != lock.slots.end() ? present->second : Slot{};
+            // Others would go on with what has failed here.
+            const bool stays = phase == kBlocked && slot.phase == kFailed &&
+                               is_present(slot, about.hash, about.intent);
+            const auto text = stays ? format("{}; can't be tried again yet: {}",
+                                             first_failure(slot.detail), detail)
+                                    : detail;
+            if ((stays || slot.phase == phase) && slot.detail == text && slot.hash == about.hash &&
+                (stays || slot.intent == about.intent)) {
                 return {};
             }
-            auto slot = present != lock.slots.end() ? present->second : Slot{};
-            slot.plan = plan;
+            slot.plan = about.plan;
             slot.node = settings_.node;
-            slot.phase = phase;
-            slot.hash = hash;
-            slot.version = version;
+            slot.hash = about.hash;
+            slot.version = about.version;
             slot.acquired = now_text();
             slot.renewed = slot.acquired;
-            slot.detail = detail;
+            slot.detail = text;
+            if (!stays) {
+                slot.phase = phase;
+                slot.intent = about.intent;
+                slot.retried.reset();
+                slot.waits = false;
+            }
             return {{key, to_json(slot)}};
         },
         std::move(stop), Compare::own_keys);
@@ -307,14 +379,15 @@ HeldSlot::~HeldSlot() {
     changed_.notify_all();
 }
 
-void HeldSlot::show(std::string_view phase, const std::string& detail) {
+void HeldSlot::show(std::string_view phase, const std::string& detail, bool waits) {
     {
         const std::lock_guard guard(mutex_);
-        if (phase_ == phase && detail_ == detail) {
+        if (phase_ == phase && detail_ == detail && waits_ == waits) {
             return;
         }
         phase_ = phase;
         detail_ = detail;
+        waits_ = waits;
         dirty_ = true;
     }
     changed_.notify_all();
@@ -391,10 +464,12 @@ bool HeldSlot::past_fence() const {
 void HeldSlot::renew(const std::stop_token& stop) {
     std::string phase;
     std::string detail;
+    bool waits = false;
     {
         const std::lock_guard guard(mutex_);
         phase = phase_;
         detail = detail_;
+        waits = waits_;
         dirty_ = false;
     }
     const auto key = slot_key(plan_, slots_.settings().node);
@@ -417,6 +492,7 @@ void HeldSlot::renew(const std::stop_token& stop) {
             slot.late = slot.late || late;
             slot.phase = phase;
             slot.detail = detail;
+            slot.waits = waits;
             slot.version = version_;
             slot.renewed = slots_.now_text();
             return {{key, to_json(slot)}};

@@ -74,16 +74,20 @@ class Slots {
     /// repeat.
     bool give_back(const std::string& plan, std::stop_token stop);
 
+    /// The same for a slot that came to nothing: where a failure was tried again in it, it says so
+    /// again, and stays.
+    bool step_back(const std::string& plan, const std::string& why, std::stop_token stop);
+
     /// Removes this node's key only while it is still what a watch has brought as `seen` (phase,
     /// hash and `acquired`): a watch may be behind what this node wrote. False when it is not;
     /// of what this process has just removed itself, that costs no request.
     bool give_back_seen(const Slot& seen, std::stop_token stop);
 
     /// Leaves a report under this node's key that occupies nothing (`Blocked`) or that keeps the
-    /// slot (`Failed`), which stays what it was otherwise. Does nothing when the same is there
-    /// already.
-    void report(const std::string& plan, const std::string& hash, const std::string& version,
-                std::string_view phase, const std::string& detail, std::stop_token stop);
+    /// slot (`Failed`), which stays what it was otherwise. What blocks a new try of a failure goes
+    /// into its detail: the failure stays. Does nothing when the same is there already.
+    void report(const Subject& about, std::string_view phase, const std::string& detail,
+                std::stop_token stop);
 
     /// Now in the lock's own form (RFC 3339 with microseconds).
     [[nodiscard]] std::string now_text() const;
@@ -120,8 +124,8 @@ class HeldSlot {
     HeldSlot& operator=(const HeldSlot&) = delete;
 
     /// Writes phase and detail into the slot with the next renewal, which is asked for at once; but
-    /// not more than once in three seconds: every agent hears of every write.
-    void show(std::string_view phase, const std::string& detail);
+    /// not more than once in three seconds: every agent hears of every write. `waits` as in a Slot.
+    void show(std::string_view phase, const std::string& detail, bool waits = false);
 
     /// Fencing: throws Error{lost_lease} when the last successful renewal was sent longer than
     /// `fence_of` the time to live ago, by this host's monotonic clock, ever was, or when the slot
@@ -147,6 +151,7 @@ class HeldSlot {
     std::condition_variable_any changed_;
     std::string phase_ = "Acquired";
     std::string detail_;
+    bool waits_ = false;
     bool dirty_ = false;
     bool lost_ = false;  ///< It is no longer in the lock.
     bool late_ = false;  ///< It was renewed only after the fence. Both are for good.

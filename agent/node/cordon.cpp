@@ -8,12 +8,12 @@ namespace kua::node {
 
 namespace {
 
-Json patch_of(const std::map<std::string, std::optional<std::string>>& labels) {
+Json patch_of(const char* field, const std::map<std::string, std::optional<std::string>>& values) {
     Json changes = Json::object();
-    for (const auto& [key, value] : labels) {
+    for (const auto& [key, value] : values) {
         changes[key] = value ? Json(*value) : Json(nullptr);
     }
-    return {{"metadata", {{"labels", std::move(changes)}}}};
+    return {{"metadata", {{field, std::move(changes)}}}};
 }
 
 }  // namespace
@@ -27,26 +27,31 @@ Json OwnNode::read(std::stop_token stop) const {
     return std::move(*node);
 }
 
-void OwnNode::cordon(const std::string& plan, std::stop_token stop) const {
-    patch({{"metadata", {{"annotations", {{kCordonedBy, plan}}}}},
+void OwnNode::cordon(const std::string& by, std::stop_token stop) const {
+    patch({{"metadata", {{"annotations", {{plan::kCordonedBy, by}}}}},
            {"spec", {{"unschedulable", true}}}},
           "cordoning", {}, std::move(stop));
 }
 
 void OwnNode::uncordon(std::stop_token stop) const {
-    patch({{"metadata", {{"annotations", {{kCordonedBy, nullptr}}}}},
+    patch({{"metadata", {{"annotations", {{plan::kCordonedBy, nullptr}}}}},
            {"spec", {{"unschedulable", nullptr}}}},
           "uncordoning", {}, std::move(stop));
 }
 
+void OwnNode::annotate(const std::map<std::string, std::optional<std::string>>& annotations,
+                       std::stop_token stop) const {
+    patch(patch_of("annotations", annotations), "annotating", {}, std::move(stop));
+}
+
 void OwnNode::label(const std::map<std::string, std::optional<std::string>>& labels,
                     std::stop_token stop) const {
-    patch(patch_of(labels), "labelling", {}, std::move(stop));
+    patch(patch_of("labels", labels), "labelling", {}, std::move(stop));
 }
 
 void OwnNode::try_label(const std::map<std::string, std::optional<std::string>>& labels,
                         std::stop_token stop) const {
-    patch(patch_of(labels), "labelling", {{"dryRun", "All"}}, std::move(stop));
+    patch(patch_of("labels", labels), "labelling", {{"dryRun", "All"}}, std::move(stop));
 }
 
 void OwnNode::patch(const Json& body, std::string_view deed, const kube::Query& query,
@@ -63,7 +68,16 @@ void OwnNode::patch(const Json& body, std::string_view deed, const kube::Query& 
     }
 }
 
-bool marked_by_us(const Json& node) { return kube::annotations_of(node).contains(kCordonedBy); }
+bool marked_by_us(const Json& node) {
+    return kube::annotations_of(node).contains(plan::kCordonedBy);
+}
+
+bool left_cordoned(const Json& node, const std::string& by) {
+    const auto annotations = kube::annotations_of(node);
+    const auto left = annotations.find(plan::kLeftCordoned);
+    return kube::is_unschedulable(node) && left != annotations.end() &&
+           (by.empty() || left->second == by);
+}
 
 bool cordoned_by_others(const Json& node) {
     return kube::is_unschedulable(node) && !marked_by_us(node);

@@ -7,13 +7,10 @@
 #include <stop_token>
 #include <string>
 
+#include "agent/plan/marks.hpp"
 #include "lib/kube/client.hpp"
 
 namespace kua::node {
-
-/// The annotation on a Node that we cordoned: the Plan's name. It tells our cordon from an
-/// administrator's.
-inline constexpr auto kCordonedBy = "k3s-upgrade-agent/cordoned-by";
 
 /// This node's own Node object. NodeRestriction lets a node change its own labels, annotations and
 /// spec.unschedulable.
@@ -25,10 +22,14 @@ class OwnNode {
     [[nodiscard]] Json read(std::stop_token stop) const;
 
     /// spec.unschedulable=true and our annotation, in one patch. Safe to repeat.
-    void cordon(const std::string& plan, std::stop_token stop) const;
+    void cordon(const std::string& by, std::stop_token stop) const;
 
     /// Takes both back. Safe to repeat.
     void uncordon(std::stop_token stop) const;
+
+    /// Sets annotations; an absent value removes one. Safe to repeat.
+    void annotate(const std::map<std::string, std::optional<std::string>>& annotations,
+                  std::stop_token stop) const;
 
     /// Sets labels; an absent value removes one. Safe to repeat.
     void label(const std::map<std::string, std::optional<std::string>>& labels,
@@ -49,6 +50,10 @@ class OwnNode {
 
 /// True when the Node carries our annotation, whatever has become of the cordon.
 bool marked_by_us(const Json& node);
+
+/// True when an upgrade for the Plan `by` (empty: for any) has left the Node cordoned, and it still
+/// is.
+bool left_cordoned(const Json& node, const std::string& by = {});
 
 /// True when the Node is cordoned, and not by us.
 bool cordoned_by_others(const Json& node);

@@ -24,6 +24,7 @@ constexpr Duration kMostRetry{60'000};
 constexpr Duration kEvictionRetry{5'000};  // kubectl's pause after a 429.
 constexpr std::size_t kAtOnce = 8;
 constexpr std::size_t kMostNamed = 5;
+constexpr int kMostRefusals = 3;
 constexpr int kForbidden = 403;
 constexpr int kNotFound = 404;
 constexpr int kConflict = 409;
@@ -239,7 +240,7 @@ Drained Drain::run(const plan::DrainSpec& spec, Duration deadline, const DrainPr
                     }
                 }
                 if (left.empty()) {
-                    progress(0, {});
+                    progress({});
                     return {};
                 }
                 wait = evict_due(left, spec, *chosen, stop);
@@ -249,7 +250,7 @@ Drained Drain::run(const plan::DrainSpec& spec, Duration deadline, const DrainPr
                         break;
                     }
                 }
-                progress(left.size(), problem);
+                progress({left.size(), names(left), problem});
                 problem = names(left) + (problem.empty() ? "" : "; " + problem);
             }
         } else {
@@ -260,10 +261,7 @@ Drained Drain::run(const plan::DrainSpec& spec, Duration deadline, const DrainPr
                                         to_text(limit), problem)
                                : format("draining {}: the pods could not be listed for {}: {}",
                                         node_, to_text(limit), problem);
-            if (own_limit) {
-                return {true, std::move(text)};
-            }
-            throw Error(ErrorKind::failed, text);
+            return {own_limit ? Drained::By::timeout : Drained::By::deadline, std::move(text)};
         }
         changed.wait(std::min(wait, std::max(Duration(1), std::chrono::ceil<Duration>(end - now))),
                      stop);
@@ -297,7 +295,11 @@ Duration Drain::evict_due(const std::vector<PodRef>& left, const plan::DrainSpec
         one.next_try =
             attempt.outcome == Evicted::on_its_way ? Monotonic::max() : now + attempt.retry;
         one.why = std::move(attempt.why);
-        if (attempt.outcome == Evicted::blocked) {
+        one.refusals = attempt.outcome == Evicted::refused ? one.refusals + 1 : 0;
+        if (one.refusals >= kMostRefusals) {
+            throw Error(ErrorKind::failed, one.why);
+        }
+        if (attempt.outcome == Evicted::blocked || attempt.outcome == Evicted::refused) {
             wait = std::min(wait, attempt.retry);
         }
     }
@@ -351,6 +353,14 @@ Drain::Attempt Drain::evict(const PodRef& pod, const plan::DrainSpec& spec,
             return {pod.terminating ? Evicted::on_its_way : Evicted::blocked,
                     pod.terminating ? std::string() : answer.message(), kEvictionRetry};
         }
+        if (answer.status == kForbidden) {
+            // The pod may have moved meanwhile; and what one webhook refuses once it may allow.
+            if (!is_here(pod, stop)) {
+                return {Evicted::gone, {}, kEvictionRetry};
+            }
+            return {Evicted::refused, kube::refusal(answer, "evicting " + pod.text()).what(),
+                    kEvictionRetry};
+        }
         if (!answer.ok()) {
             throw kube::refusal(answer, "evicting " + pod.text());
         }
@@ -362,6 +372,21 @@ Drain::Attempt Drain::evict(const PodRef& pod, const plan::DrainSpec& spec,
         }
         return {Evicted::blocked, error.what(), kEvictionRetry};
     }
+}
+
+bool Drain::is_here(const PodRef& pod, const std::stop_token& stop) const {
+    kube::Call call;
+    call.path = kube::pod_path(pod.ns, pod.name);
+    const auto answer = client_.call(call, stop);
+    // Newer servers tell a node nothing of a pod that is not bound to it, nor that it is gone.
+    if (answer.status == kNotFound || answer.status == kForbidden) {
+        return false;
+    }
+    if (!answer.ok()) {
+        return true;
+    }
+    return kube::uid_of(answer.body) == pod.uid &&
+           string_at(answer.body, {"spec", "nodeName"}) == node_;
 }
 
 void Drain::ask_eviction_version(const std::stop_token& stop) {

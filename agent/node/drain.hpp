@@ -16,13 +16,25 @@
 
 namespace kua::node {
 
-/// Told how many pods are left, from the draining thread.
-using DrainProgress = std::function<void(std::size_t left, const std::string& detail)>;
+/// The pods that a drain waits for.
+struct PodsLeft {
+    std::size_t count = 0;
+    std::string names;    ///< `default/web-0, default/db-0`, a few of them.
+    std::string problem;  ///< What holds one of them, where that is known.
+};
+
+/// Called from the draining thread.
+using DrainProgress = std::function<void(const PodsLeft& left)>;
 
 /// How a drain that could be tried ended.
 struct Drained {
-    bool timed_out = false;  ///< spec.timeout has passed, and pods are left.
-    std::string left;        ///< Which, and what held them.
+    enum class By {
+        no_pods,   ///< None is left.
+        timeout,   ///< spec.timeout has passed.
+        deadline,  ///< The upgrade's deadline has.
+    };
+    By ended = By::no_pods;
+    std::string left;  ///< Which pods are left, and what held them.
 };
 
 /// Drains and evicts. Used by one thread; evictions go out from a few of its own at once.
@@ -44,21 +56,23 @@ class Drain {
     /// Evicts (or, with disableEviction, deletes) until none is left of the pods that were chosen
     /// when it began, as kubectl does: one that comes later is none of them, not even under the
     /// same name. A 429 (a PodDisruptionBudget says not now) is tried again after five seconds, as
-    /// kubectl does, or what Retry-After says. Throws Error{failed} when a pod refuses the drain or
-    /// `deadline` passes before spec.timeout, naming what is left. Safe to repeat.
+    /// kubectl does, or what Retry-After says. A 403 is looked into: the API server refuses a node
+    /// the eviction of a pod that is gone or no longer bound to it. Throws Error{failed} when a pod
+    /// refuses the drain, or its eviction is refused several times. Safe to repeat.
     Drained run(const plan::DrainSpec& spec, Duration deadline, const DrainProgress& progress,
                 const std::stop_token& stop);
 
   private:
-    enum class Evicted { on_its_way, gone, blocked };
+    enum class Evicted { on_its_way, gone, blocked, refused };
     struct Attempt {
         Evicted outcome = Evicted::blocked;
-        std::string why;  ///< Of `blocked`.
+        std::string why;  ///< Of `blocked` and `refused`.
         Duration retry{0};
     };
     struct Chosen {
         Monotonic next_try;  ///< Asked for again only after its pause.
         std::string why;
+        int refusals = 0;  ///< In a row.
     };
     using ByUid = std::map<std::string, Chosen>;
 
@@ -69,6 +83,8 @@ class Drain {
     Duration evict_due(const std::vector<PodRef>& left, const plan::DrainSpec& spec, ByUid& chosen,
                        const std::stop_token& stop);
     Attempt evict(const PodRef& pod, const plan::DrainSpec& spec, const std::stop_token& stop);
+    /// Whether a pod is still there and bound to this node; asked when its eviction was refused.
+    [[nodiscard]] bool is_here(const PodRef& pod, const std::stop_token& stop) const;
     [[nodiscard]] kube::Call eviction(const PodRef& pod, Json options) const;
     void ask_eviction_version(const std::stop_token& stop);
 

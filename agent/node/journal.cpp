@@ -19,11 +19,14 @@ Json to_json(const Record& record) {
             {"plan", record.plan},
             {"planUid", record.plan_uid},
             {"hash", record.hash},
+            {"intent", record.intent},
+            {"intentLabels", record.intent_labels},
             {"version", record.version},
             {"fromVersion", record.from_version},
             {"step", record.step},
             {"cordon", record.cordon},
             {"foreignCordon", record.foreign_cordon},
+            {"liftForeign", record.lift_foreign},
             {"role", record.role},
             {"unit", record.unit},
             {"binary", record.binary.string()},
@@ -70,11 +73,14 @@ Record read_record(const Json& value, const std::string& name) {
     record.plan = string_at(value, {"plan"});
     record.plan_uid = string_at(value, {"planUid"});
     record.hash = string_at(value, {"hash"});
+    record.intent = string_at(value, {"intent"});
+    record.intent_labels = string_at(value, {"intentLabels"});
     record.version = string_at(value, {"version"});
     record.from_version = string_at(value, {"fromVersion"});
     record.step = string_at(value, {"step"});
     record.cordon = bool_at(value, {"cordon"}, false);
     record.foreign_cordon = bool_at(value, {"foreignCordon"}, false);
+    record.lift_foreign = bool_at(value, {"liftForeign"}, false);
     record.role = string_at(value, {"role"});
     record.unit = string_at(value, {"unit"});
     record.binary = string_at(value, {"binary"});

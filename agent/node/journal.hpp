@@ -18,12 +18,15 @@ struct Record {
     std::string plan;
     std::string plan_uid;
     std::string hash;
-    std::string version;       ///< The target, `v1.31.4+k3s1`.
-    std::string from_version;  ///< What the node ran before.
+    std::string intent;         ///< Of the Plan's spec, and ...
+    std::string intent_labels;  ///< ... of the node's labels (plan::Intent).
+    std::string version;        ///< The target, `v1.31.4+k3s1`.
+    std::string from_version;   ///< What the node ran before.
     std::string
         step;  ///< The step that was about to begin; its effect may or may not have happened.
     bool cordon = false;          ///< The Plan wants the node cordoned.
-    bool foreign_cordon = false;  ///< The node was cordoned by somebody else before: stays so.
+    bool foreign_cordon = false;  ///< The node was cordoned by somebody else before: stays so ...
+    bool lift_foreign = false;    ///< ... unless the upgrade succeeds (cordon.foreign: lift).
     std::string role;             ///< Of k3s on this host: `server` or `agent`.
     std::string unit;
     std::filesystem::path binary;    ///< The k3s binary, symbolic links resolved.

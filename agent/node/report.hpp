@@ -32,7 +32,9 @@ struct LastResult {
     std::string version;
     std::string from_version;
     std::string hash;
-    std::string result;  ///< `Succeeded`, `Failed`, `Undone`
+    std::string intent;         ///< Of the Plan's spec, and ...
+    std::string intent_labels;  ///< ... of the node's labels (plan::Intent).
+    std::string result;         ///< `Succeeded`, `Failed`, `Undone`
     std::string message;
     std::string finished;  ///< RFC 3339.
     double seconds = 0;    ///< From slot to release.

@@ -47,8 +47,8 @@ auto NodeLoop::or_give_back(const Candidate& candidate, const std::stop_token& s
                             const Act& act) {
     try {
         return act();
-    } catch (const Error&) {
-        tools_.slots.give_back(candidate.plan.name, stop);
+    } catch (const Error& error) {
+        tools_.slots.step_back(candidate.plan.name, error.what(), stop);
         throw;
     }
 }
@@ -76,6 +76,8 @@ std::optional<Standing> NodeLoop::wait_for_slot(const Candidate& candidate, cons
     if (ready == ready_.end()) {
         return std::nullopt;
     }
+    // No part of the intent: the Plan may say another by now.
+    ready->second.request.concurrency = candidate.plan.concurrency;
     Standing standing{false, "Waiting", {}, {}, "for a slot"};
     const auto choice = tools_.slots.look(lock, ready->second.request);
     if (choice.take) {
@@ -161,6 +163,9 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
     const auto rival = tools_.rival.look(stop);
     if (rival.state != lock::Sighting::State::absent) {
         return {false, "Waiting", rival.said, rival.again, "for system-upgrade-controller"};
+    }
+    if (auto pods = checks_.pods_of_rival(stop); !pods.empty()) {
+        return wait_patiently(candidate, std::move(pods), "for a Job of SUC's", stop);
     }
     // Decided on what is true now, not on what the watches had heard: after a restart of k3s they
     // may be behind.
@@ -362,7 +367,7 @@ Standing NodeLoop::go(const Candidate& candidate, const std::stop_token& stop) {
     // What was checked may be long ago; what is acted on is what is there now.
     auto site = or_give_back(candidate, stop, [&] { return look(stop); });
     if (const auto reason = changed_since(candidate, checked, site)) {
-        tools_.slots.give_back(plan.name, stop);
+        tools_.slots.step_back(plan.name, *reason, stop);
         log::info(format("gave the slot back, to look again: {}", *reason), {{"plan", plan.name}});
         return {true, {}, {}};
     }
@@ -443,9 +448,12 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.plan = plan.name;
     record.plan_uid = plan.uid;
     record.hash = candidate.hash;
+    record.intent = candidate.intent.spec;
+    record.intent_labels = candidate.intent.labels;
     record.version = candidate.version.text();
     record.from_version = site.from.text();
     record.cordon = plan.cordon || plan.drain;
+    record.lift_foreign = settings_.foreign == Foreign::lift;
     record.role = site.k3s.role();
     record.unit = site.k3s.unit;
     record.server = site.k3s.is_server;

@@ -31,6 +31,10 @@ std::optional<std::string> unusable(const plan::Plan& plan) {
 
 }  // namespace
 
+std::string key_of(const std::string& plan, const std::string& hash, const plan::Intent& intent) {
+    return format("{} {} {} {}", plan, hash, intent.spec, intent.labels);
+}
+
 Plans read_plans(const kube::Snapshot& snapshot) {
     Plans plans;
     for (const auto& [name, object] : snapshot.objects) {
@@ -52,7 +56,7 @@ std::vector<Candidate> candidates(const Plans& plans, const plan::Labels& labels
         }
         const auto hash = plan::latest_hash(plan, latest);
         if (!plan::applied(plan, labels, hash)) {
-            wanted.push_back({plan, *version, latest, hash});
+            wanted.push_back({plan, *version, latest, hash, plan::intent_of(plan, latest, labels)});
         }
     }
     return wanted;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/lock/lease.hpp"
+#include "agent/plan/intent.hpp"
 #include "agent/plan/plan.hpp"
 #include "agent/plan/version.hpp"
 #include "lib/kube/watch.hpp"
@@ -16,15 +18,24 @@ namespace kua::upgrade {
 
 using Plans = std::map<std::string, plan::Plan>;  ///< By name.
 
+/// By which what has happened to one intent of a Plan is remembered.
+std::string key_of(const std::string& plan, const std::string& hash, const plan::Intent& intent);
+
 /// A Plan that wants this node, at the version and hash computed from its spec.
 struct Candidate {
     plan::Plan plan;
     plan::Version version;
     std::string latest;  ///< The version as SUC writes and hashes it (status.latestVersion).
     std::string hash;
+    plan::Intent intent{};
 
     /// Tells one intent of a Plan from the next.
-    [[nodiscard]] std::string key() const { return plan.name + " " + hash; }
+    [[nodiscard]] std::string key() const { return key_of(plan.name, hash, intent); }
+
+    /// What is said of it in the lock.
+    [[nodiscard]] lock::Subject subject() const {
+        return {plan.name, hash, version.text(), intent};
+    }
 };
 
 /// The Plans of a watch, read.

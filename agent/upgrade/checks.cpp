@@ -20,6 +20,9 @@ constexpr Duration kServersAgain{45'000};
 constexpr std::chrono::minutes kAnswerHolds{10};
 constexpr auto kControlPlane = "node-role.kubernetes.io/control-plane=true";
 constexpr auto kEtcd = "node-role.kubernetes.io/etcd=true";
+/// SUC's label for the Plan of a Job, on its pods, too (LabelPlan).
+constexpr auto kJobsPlan = "upgrade.cattle.io/plan";
+constexpr std::size_t kMostOfName = 63;
 
 /// Whether it is mounted where the kubelet looks (Kubernetes, "About cgroup v2").
 bool has_cgroup_v2() {
@@ -66,6 +69,31 @@ std::optional<Standing> Checks::before_fetch(const Candidate& candidate, const P
         }
     }
     return std::nullopt;
+}
+
+std::string Checks::pods_of_rival(const std::stop_token& stop) const {
+    const auto selection = kube::pods_on(node_);
+    kube::Call call;
+    call.path = selection.path;
+    call.query = selection.query;
+    call.query["labelSelector"] = kJobsPlan;
+    const auto list = tools_.api.must(call, stop);
+    std::vector<std::string> at_work;
+    const auto* items = find(list, {"items"});
+    for (const auto& pod : items != nullptr ? *items : Json::array()) {
+        const auto phase = string_at(pod, {"status", "phase"});
+        if (phase != "Succeeded" && phase != "Failed") {
+            at_work.push_back(format("{}/{} (Plan {})", kube::namespace_of(pod), kube::name_of(pod),
+                                     excerpt(kube::labels_of(pod).at(kJobsPlan), kMostOfName)));
+        }
+    }
+    if (at_work.empty()) {
+        return {};
+    }
+    return format(
+        "a Job of system-upgrade-controller is at work on this node: {}; delete the Job "
+        "if it does not end",
+        join(at_work, ", "));
 }
 
 std::string Checks::held_by_budgets(const Candidate& candidate, const std::stop_token& stop) const {
@@ -125,6 +153,7 @@ lock::Request Checks::request(const Candidate& candidate, Site& site,
     request.plan = candidate.plan.name;
     request.node = node_;
     request.hash = candidate.hash;
+    request.intent = candidate.intent;
     request.concurrency = candidate.plan.concurrency;
     request.exclusive = candidate.plan.exclusive;
     request.server = site.k3s.is_server || kube::is_control_plane(site.node);

@@ -46,6 +46,10 @@ class Checks {
     std::optional<Standing> before_fetch(const Candidate& candidate, const Plans& plans,
                                          const Site& site, const std::stop_token& stop);
 
+    /// The pods of system-upgrade-controller's Jobs that are at work on this node, and what to do
+    /// about one that does not end; empty: none.
+    std::string pods_of_rival(const std::stop_token& stop) const;
+
     /// The pods that PodDisruptionBudgets would hold in a drain now, and the budgets; empty: none.
     /// Nothing is evicted.
     std::string held_by_budgets(const Candidate& candidate, const std::stop_token& stop) const;

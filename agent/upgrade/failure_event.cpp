@@ -56,15 +56,17 @@ std::string last_words(const std::vector<std::string>& lines, bool ended) {
     return ended && error != lines.rend() ? excerpt(*error, kMostLine) : std::string();
 }
 
+Json about_plan(const node::Record& record, const std::string& ns) {
+    return {{"apiVersion", "upgrade.cattle.io/v1"},
+            {"kind", "Plan"},
+            {"metadata", {{"name", record.plan}, {"namespace", ns}, {"uid", record.plan_uid}}}};
+}
+
 Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,
                    WallTime now) {
-    const Json about = {
-        {"apiVersion", "upgrade.cattle.io/v1"},
-        {"kind", "Plan"},
-        {"metadata", {{"name", record.plan}, {"namespace", ns}, {"uid", record.plan_uid}}}};
     const auto head =
         format("The last lines of {} on Node {} at {}: ", record.unit, node, record.version);
-    auto event = kube::make_event(about, "Warning", "JobFailed",
+    auto event = kube::make_event(about_plan(record, ns), "Warning", "JobFailed",
                                   with_last_lines(head, record.last_lines, kMostMessage),
                                   "k3s-upgrade-agent", node, now);
     const auto restarted = std::chrono::duration_cast<std::chrono::microseconds>(

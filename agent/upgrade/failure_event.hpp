@@ -22,6 +22,9 @@ std::string with_last_lines(const std::string& head, const std::vector<std::stri
 /// kubelet ends without a line of k3s's.
 std::string last_words(const std::vector<std::string>& lines, bool ended);
 
+/// The Plan of an upgrade, for kube::make_event.
+Json about_plan(const node::Record& record, const std::string& ns);
+
 /// Reason JobFailed, as the coordinator's, which says why the upgrade failed; this one has
 /// `record.last_lines`. The same for the same restart, whenever it is made.
 Json failure_event(const node::Record& record, const std::string& ns, const std::string& node,

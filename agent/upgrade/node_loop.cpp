@@ -125,16 +125,44 @@ void NodeLoop::recover_blindly(const Error& error, const std::stop_token& stop) 
 }
 
 void NodeLoop::uncordon_leftover(const Json& node, const std::stop_token& stop) {
+    const node::OwnNode own_node(tools_.api, settings_.node);
+    if (kube::annotations_of(node).contains(plan::kLeftCordoned) && !node::left_cordoned(node)) {
+        own_node.annotate({{plan::kLeftCordoned, std::nullopt}}, stop);
+    }
     if (!node::marked_by_us(node)) {
         return;
     }
     // The watch may be behind; what was cordoned by somebody else meanwhile stays so.
-    const node::OwnNode own_node(tools_.api, settings_.node);
     if (node::marked_by_us(own_node.read(stop))) {
         own_node.uncordon(stop);
         log::warning(
             "uncordoned the node: its annotation says that this agent had cordoned it, and there "
             "is no journal of an upgrade on this host");
+    }
+}
+
+void NodeLoop::announce(const Json& node, const std::stop_token& stop) {
+    const auto annotations = kube::annotations_of(node);
+    const auto said = annotations.find(plan::kAgent);
+    if (said != annotations.end() && said->second.starts_with(KUA_VERSION ",")) {
+        return;
+    }
+    // The watch may be behind what was written a moment ago; and nothing depends on it.
+    const auto now = tools_.clock.monotonic();
+    if (announced_ && now - *announced_ < kBlindSleep) {
+        return;
+    }
+    announced_ = now;
+    try {
+        node::OwnNode(tools_.api, settings_.node)
+            .annotate({{plan::kAgent,
+                        format("{}, since {}", KUA_VERSION, to_rfc3339(tools_.clock.wall()))}},
+                      stop);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::warning(format("this agent can't announce itself: {}", error.what()));
     }
 }
 
@@ -216,6 +244,7 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto plans = read_plans(view_.plans.snapshot());
     const auto labels = kube::labels_of(*node);
     const auto wanted = candidates(plans, labels);
+    announce(*node, stop);
     try {
         uncordon_leftover(*node, stop);
         if (!tidy(wanted, lock, stop)) {
@@ -236,7 +265,11 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
             say({false, "Blocked", *reason}, nullptr);
             return kLongSleep;
         }
-        say({false, "Idle", plans.empty() ? "no Plans" : "nothing to do"}, nullptr);
+        std::string idle = plans.empty() ? "no Plans" : "nothing to do";
+        if (node::left_cordoned(*node)) {
+            idle += "; " + plan::left_cordoned_in_words(settings_.node);
+        }
+        say({false, "Idle", std::move(idle)}, nullptr);
         return kLongSleep;
     }
     const auto running = plan::parse_version(kube::kubelet_version(*node));
@@ -262,7 +295,7 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
 std::optional<std::string> NodeLoop::failed_before(const lock::Slot& slot) const {
     const auto last = tools_.report.last();
     if (!last || last->result != lock::kFailed || last->plan != slot.plan ||
-        last->hash != slot.hash) {
+        last->hash != slot.hash || plan::Intent{last->intent, last->intent_labels} != slot.intent) {
         return std::nullopt;
     }
     // This host's own clock wrote both. Who releases a node has it take a slot anew.
@@ -282,7 +315,8 @@ bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock
         const bool is_report = slot.phase == lock::kFailed || slot.phase == lock::kBlocked;
         const bool is_wanted =
             std::any_of(wanted.begin(), wanted.end(), [&, &own = slot](const Candidate& candidate) {
-                return candidate.plan.name == own.plan && candidate.hash == own.hash;
+                return candidate.plan.name == own.plan &&
+                       lock::is_present(own, candidate.hash, candidate.intent);
             });
         const bool of_use = is_report && is_wanted;
         if (const auto failure = is_wanted && !is_report ? failed_before(slot) : std::nullopt) {
@@ -295,7 +329,13 @@ bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock
                            slot.version),
                     {{"plan", slot.plan}, {"version", slot.version}});
             }
-            tools_.slots.report(slot.plan, slot.hash, slot.version, lock::kFailed, *failure, stop);
+            tools_.slots.report({slot.plan, slot.hash, slot.version, slot.intent}, lock::kFailed,
+                                *failure, stop);
+            as_it_is = false;
+            continue;
+        }
+        if (is_wanted && !is_report && slot.retried) {
+            tools_.slots.step_back(slot.plan, "the agent was restarted", stop);
             as_it_is = false;
             continue;
         }
@@ -326,9 +366,15 @@ Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conf
         return {false, "Paused", "spec.concurrency is 0"};
     }
     const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
-    if (own != lock.slots.end() && own->second.phase == lock::kFailed &&
-        own->second.hash == candidate.hash) {
+    if (own != lock.slots.end() &&
+        lock::has_failed(own->second, candidate.hash, candidate.intent)) {
         return {false, "Failed", own->second.detail};
+    }
+    if (own != lock.slots.end() && own->second.phase != lock::kBlocked) {
+        // The lock takes no word of it now (it may be full), and must not be what forgets it.
+        if (const auto failure = failed_before(own->second)) {
+            return {false, "Failed", *failure, kBlindSleep};
+        }
     }
     const auto closed = outside_window(candidate);
     if (closed && (settings_.prefetch != Prefetch::always || is_staged(candidate))) {
@@ -367,9 +413,8 @@ Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conf
 Standing NodeLoop::reported(const Candidate& candidate, const Conflict& conflict,
                             const lock::Lock& lock, const std::stop_token& stop) {
     const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
-    if (own == lock.slots.end() || own->second.detail != conflict.text) {
-        tools_.slots.report(candidate.plan.name, candidate.hash, candidate.version.text(),
-                            lock::kBlocked, conflict.text, stop);
+    if (own == lock.slots.end() || own->second.detail.find(conflict.text) == std::string::npos) {
+        tools_.slots.report(candidate.subject(), lock::kBlocked, conflict.text, stop);
     }
     return {false, std::string(lock::kBlocked), conflict.text};
 }
@@ -386,8 +431,7 @@ Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
     retry.next = tools_.clock.monotonic() + pause;
     retry.phase = lock::kBlocked;
     try {
-        tools_.slots.report(candidate.plan.name, candidate.hash, candidate.version.text(),
-                            lock::kBlocked, excerpt(error.what(), 800), stop);
+        tools_.slots.report(candidate.subject(), lock::kBlocked, excerpt(error.what(), 800), stop);
     } catch (const Error& report) {
         if (report.kind() == ErrorKind::stopped) {
             throw;

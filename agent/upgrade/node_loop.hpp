@@ -38,6 +38,12 @@ enum class Lifted {
     again,  ///< The node is cordoned, and drained, again.
 };
 
+/// What becomes of a cordon that was there before the upgrade.
+enum class Foreign {
+    keep,  ///< It stays, and is told of.
+    lift,  ///< A successful upgrade lifts it, as SUC does.
+};
+
 struct NodeSettings {
     std::string node;
     Limits limits;
@@ -45,6 +51,7 @@ struct NodeSettings {
     Prefetch prefetch = Prefetch::in_window;
     Duration jitter{0};  ///< A fetch begins at a random moment within this.
     Lifted lifted = Lifted::stop;
+    Foreign foreign = Foreign::keep;
     /// What holds the node up (PodDisruptionBudgets, that it is not Ready) is reported when nothing
     /// has changed for so long.
     Duration patience{60'000};
@@ -108,8 +115,11 @@ class NodeLoop {
     /// `pause` until the next try; absent: longer each time.
     Standing blocked(const Candidate& candidate, const Error& error, const std::stop_token& stop,
                      std::optional<Duration> pause = std::nullopt);
-    /// Undoes the cordon of an upgrade that nothing else is known of.
+    /// Undoes the cordon of an upgrade that nothing else is known of, and takes back what was said
+    /// of a cordon that is no more.
     void uncordon_leftover(const Json& node, const std::stop_token& stop);
+    /// Tells by the Node that this agent serves it; what is the matter with that is only logged.
+    void announce(const Json& node, const std::stop_token& stop);
     Standing reported(const Candidate& candidate, const Conflict& conflict, const lock::Lock& lock,
                       const std::stop_token& stop);
     std::optional<Standing> outside_window(const Candidate& candidate) const;
@@ -190,6 +200,7 @@ class NodeLoop {
     bool failed_here_ = false;
     std::string
         brought_back_;  ///< `acquired` of the slot from before a failure that was said last.
+    std::optional<Monotonic> announced_;  ///< When that was tried last.
     Checks checks_;
     lock::Turns turns_;
     std::string said_;

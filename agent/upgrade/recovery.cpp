@@ -151,6 +151,10 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
     if (record_.restarted.empty()) {
         return undo(error.what(), stop);
     }
+    if (const auto* const step = find_step(record_.step);
+        step != nullptr && step->way == Way::forward && step->undone_by.empty()) {
+        return leave_as_it_is(error.what(), stop);
+    }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
     note_last_lines();
     if (const auto line = last_words(record_.last_lines, !k3s_is_up()); !line.empty()) {
@@ -173,6 +177,19 @@ Outcome Upgrade::stop_there(const std::string& why, const std::stop_token& stop)
         "`k3s-upgrade-agent release`. To go back by hand: {}",
         why, record_.version, way_back_in_words(old));
     return roll_back_from("uncordon-previous", stop);
+}
+
+Outcome Upgrade::leave_as_it_is(const std::string& why, const std::stop_token& stop) {
+    // The new version works, and the next node would be left as this one.
+    going_back_ = true;
+    const bool cordoned = record_.step == "uncordon";
+    record_.stays = true;
+    record_.failure =
+        format("{}: {}; the node runs {}{}. When it is mended: {}`k3s-upgrade-agent release`",
+               record_.step, excerpt(why, kMostReason), record_.version,
+               cordoned ? " and stays cordoned" : "",
+               cordoned ? format("kubectl uncordon {}; ", node_name_) : std::string());
+    return roll_back_from("report-failure", stop);
 }
 
 std::filesystem::path Upgrade::keep_old_binary() {
@@ -210,12 +227,15 @@ void Upgrade::tell_last_lines(const std::stop_token& stop) {
     if (record_.last_lines.empty()) {
         return;
     }
+    tell(failure_event(record_, tools_.slots.settings().ns, node_name_, tools_.clock.wall()), stop);
+}
+
+void Upgrade::tell(Json event, const std::stop_token& stop) {
     try {
-        const auto& ns = tools_.slots.settings().ns;
         kube::Call call;
         call.method = "POST";
-        call.path = format("/api/v1/namespaces/{}/events", ns);
-        call.body = failure_event(record_, ns, node_name_, tools_.clock.wall());
+        call.path = format("/api/v1/namespaces/{}/events", tools_.slots.settings().ns);
+        call.body = std::move(event);
         const auto answer = tools_.api.call(call, stop);
         constexpr int kIsThere = 409;  // From before an interruption.
         if (!answer.ok() && answer.status != kIsThere) {
@@ -246,6 +266,7 @@ void Upgrade::undo_all(const std::stop_token& stop) {
     const auto attempt = [&](std::string_view deed, const std::function<void()>& act) {
         try {
             act();
+            return true;
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::stopped) {
                 throw;
@@ -254,6 +275,7 @@ void Upgrade::undo_all(const std::stop_token& stop) {
         } catch (const std::exception& error) {
             trouble(deed, error, undoing_);
         }
+        return false;
     };
     // k3s was not restarted: whatever lies in its place, the old one is what runs.
     if (record_.prepared) {
@@ -262,15 +284,24 @@ void Upgrade::undo_all(const std::stop_token& stop) {
     attempt("starting k3s", [&] { start_k3s(stop); });
     attempt("removing the new binary", [&] { release::discard_next(places()); });
     attempt("removing the copy of the data store", [&] { discard_copy(); });
-    attempt("uncordoning", [&] { uncordon(stop); });
+    const bool uncordoned = attempt("uncordoning", [&] { uncordon(stop); });
+    if (!uncordoned && record_.failure.empty()) {
+        // Tried again, on this node and then on the next, it would take them all out of use.
+        record_.failure = undoing_;
+    }
     slot_.reset();
     if (!record_.failure.empty()) {
+        record_.failure += format("; undone{}; when it is mended: `k3s-upgrade-agent release`",
+                                  uncordoned && cordons() ? ", uncordoned" : "");
         // Not to be tried again: the slot stays taken, as after a rollback.
         attempt("reporting the failure", [&] { report_failure(stop); });
         drain_timeouts().forget(key());
         return;
     }
-    attempt("giving the slot back", [&] { give_back(stop); });
+    attempt("giving the slot back", [&] {
+        insist("giving the slot back", std::nullopt, stop,
+               [&] { tools_.slots.step_back(record_.plan, excerpt(undoing_, kMostReason), stop); });
+    });
 }
 
 void Upgrade::trouble(std::string_view deed, const std::exception& error, std::string& reason) {
@@ -286,6 +317,8 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
             perform(*step, stop);
             if (step->name == "verify-previous") {
                 record_.failure += "; rolled back to " + record_.from_version;
+            } else if (step->name == "uncordon-previous" && !record_.stays && cordons()) {
+                record_.failure += ", uncordoned";
             }
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::stopped) {
@@ -308,6 +341,9 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
                     "; to go back by hand: " + way_back_in_words(restored ? record_.binary : old);
             }
         }
+        if (step->name == "uncordon-previous" && !record_.stays) {
+            record_.failure += "; when it is mended: `k3s-upgrade-agent release`";
+        }
     }
     return end_after_hooks({Ending::failed, record_.failure}, stop);
 }
@@ -315,10 +351,8 @@ Outcome Upgrade::roll_back_from(std::string_view name, const std::stop_token& st
 void Upgrade::report_failure(const std::stop_token& stop) {
     slot_.reset();
     tell_last_lines(stop);
-    insist("reporting the failure", std::nullopt, stop, [&] {
-        tools_.slots.report(record_.plan, record_.hash, record_.version, lock::kFailed,
-                            record_.failure, stop);
-    });
+    insist("reporting the failure", std::nullopt, stop,
+           [&] { tools_.slots.report(subject(), lock::kFailed, record_.failure, stop); });
 }
 
 }  // namespace kua::upgrade

@@ -33,8 +33,8 @@ struct StepInfo {
     bool disruptive;         ///< Wants the slot to be held for certain.
     Way way;
     Interrupted interrupted;
-    /// The step that is gone to when this one fails; empty where it is tried until it works, and on
-    /// the way back, where the next is taken.
+    /// The step that is gone to when this one fails; empty where nothing is taken back (it is tried
+    /// for as long as that may help), and on the way back, where the next is taken.
     std::string_view undone_by;
 };
 

@@ -9,6 +9,8 @@
 #include "agent/node/unpack.hpp"
 #include "agent/release/images.hpp"
 #include "agent/release/source.hpp"
+#include "agent/upgrade/candidates.hpp"
+#include "agent/upgrade/failure_event.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
@@ -20,6 +22,11 @@ namespace {
 constexpr Duration kFirstPause{500};
 constexpr Duration kLongestPause{15'000};
 constexpr int kMillis = 1000;
+/// Permissions come back, and a webhook may be restarting.
+constexpr Duration kRefusals{60'000};
+constexpr Duration kTroubles{300'000};
+/// A drain that takes no longer is not worth a line in its Plan.
+constexpr Duration kQuickDrain{10'000};
 /// On an SD card.
 constexpr Duration kLongestUnpacking{300'000};
 
@@ -163,15 +170,35 @@ bool Upgrade::cordons() const {
 }
 
 void Upgrade::label(const std::stop_token& stop) {
-    insist("labelling", std::nullopt, stop, [&] {
-        own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
-    });
+    try {
+        insist("labelling", std::nullopt, stop, [&] {
+            own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
+        });
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        // The node is well: nothing is to be taken back. It is the loop's to ask again, without the
+        // slot, for as long as the Plan wants it.
+        const auto note = format("the node runs {}, but could not be labelled as such: {}",
+                                 record_.version, excerpt(error.what(), kMostReason));
+        log::error(note, {{"plan", record_.plan}, {"version", record_.version}});
+        note_ += (note_.empty() ? "" : "; ") + note;
+    }
 }
 
 void Upgrade::give_back(const std::stop_token& stop) {
     slot_.reset();
-    insist("giving the slot back", std::nullopt, stop,
-           [&] { tools_.slots.give_back(record_.plan, stop); });
+    try {
+        insist("giving the slot back", std::nullopt, stop,
+               [&] { tools_.slots.give_back(record_.plan, stop); });
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        // It runs out by itself, and the loop removes what it finds of its own.
+        log::error(error.what(), {{"plan", record_.plan}});
+    }
 }
 
 Outcome Upgrade::run(const std::stop_token& stop) {
@@ -198,7 +225,7 @@ Outcome Upgrade::forward_from(std::string_view name, const std::stop_token& stop
         }
         return recover(error, stop);
     }
-    Outcome outcome{Ending::succeeded, {}};
+    Outcome outcome{Ending::succeeded, note_};
     finish(outcome);
     return outcome;
 }
@@ -215,7 +242,7 @@ void Upgrade::perform(const StepInfo& step, const std::stop_token& stop) {
     }
     // Once k3s was restarted, the quickest way out is through.
     if (step.disruptive && record_.restarted.empty()) {
-        ensure_may_go_on();
+        ensure_may_go_on(stop);
         // A server that is stopped has no API of its own to ask.
         if (!record_.stopped && keep_cordoned(stop) && timings_.contains("drain")) {
             drain(stop);  // What was scheduled meanwhile.
@@ -259,35 +286,48 @@ void Upgrade::journal(bool must) {
 
 void Upgrade::drain(const std::stop_token& stop) {
     node::Drain drain(tools_.api, tools_.clock, node_name_);
-    const auto remaining = std::chrono::ceil<Duration>(deadline_ - tools_.clock.monotonic());
+    const auto began = tools_.clock.monotonic();
+    const auto remaining = std::chrono::ceil<Duration>(deadline_ - began);
     const auto drained = drain.run(
         *drain_, std::max(remaining, Duration(1)),
-        [this, &stop](std::size_t left, const std::string& detail) {
-            auto text =
-                left == 0 ? std::string() : format("{} {} left", left, left == 1 ? "pod" : "pods");
-            if (!detail.empty()) {
-                text += ", " + detail;
+        [this, began, &stop](const node::PodsLeft& left) {
+            auto text = left.count == 0 ? std::string()
+                                        : format("{} {} left: {}", left.count,
+                                                 left.count == 1 ? "pod" : "pods", left.names);
+            if (!left.problem.empty()) {
+                text += "; " + left.problem;
             }
-            show("Draining", text);
-            ensure_may_go_on();
+            show("Draining", text,
+                 left.count > 0 && tools_.clock.monotonic() - began >= kQuickDrain);
+            ensure_wanted();
             keep_cordoned(stop);
         },
         stop);
-    if (drained.timed_out) {
-        drain_timed_out(drained.left);
+    switch (drained.ended) {
+        case node::Drained::By::no_pods:
+            drain_timeouts().forget(key());
+            break;
+        case node::Drained::By::timeout:
+            out_of_time(drained.left, "spec.drain.timeout", stop);
+        case node::Drained::By::deadline:
+            out_of_time("DeadlineExceeded: " + drained.left, "spec.jobActiveDeadlineSecs", stop);
     }
-    drain_timeouts().forget(key());
 }
 
-void Upgrade::drain_timed_out(const std::string& left) {
+void Upgrade::out_of_time(const std::string& what, const std::string& limit,
+                          const std::stop_token& stop) {
     const auto count = drain_timeouts().add(key());
+    const auto text =
+        format("{} ({}; attempt {} of {})", what, limit, count, limits_.drain_attempts);
     if (count < limits_.drain_attempts) {
-        throw Error(ErrorKind::failed, format("{} (spec.drain.timeout; attempt {} of {})", left,
-                                              count, limits_.drain_attempts));
+        tell(event("JobFailed",
+                   format("Job failed on Node {}: {}", node_name_, excerpt(text, kMostReason))),
+             stop);
+        throw Error(ErrorKind::failed, text);
     }
     // In the journal with the next step: from here on the way back ends as a failure.
-    record_.failure = format("drain: {} (spec.drain.timeout; attempt {} of {})",
-                             excerpt(left, kMostReason), count, limits_.drain_attempts);
+    record_.failure = format("{}: {} ({}; attempt {} of {})", record_.step,
+                             excerpt(what, kMostReason), limit, count, limits_.drain_attempts);
     throw Error(ErrorKind::failed, record_.failure);
 }
 
@@ -295,14 +335,29 @@ node::DrainTimeouts Upgrade::drain_timeouts() const {
     return node::DrainTimeouts(tools_.journal.path().parent_path());
 }
 
-std::string Upgrade::key() const { return format("{} {}", record_.plan, record_.hash); }
+Json Upgrade::event(const std::string& reason, const std::string& message) const {
+    return kube::make_event(about_plan(record_, tools_.slots.settings().ns), "Warning", reason,
+                            message, "k3s-upgrade-agent", node_name_, tools_.clock.wall());
+}
 
-void Upgrade::ensure_may_go_on() const {
-    slot_->ensure_held();
+std::string Upgrade::key() const {
+    return key_of(record_.plan, record_.hash, {record_.intent, record_.intent_labels});
+}
+
+lock::Subject Upgrade::subject() const {
+    return {record_.plan, record_.hash, record_.version, {record_.intent, record_.intent_labels}};
+}
+
+void Upgrade::ensure_may_go_on(const std::stop_token& stop) {
+    ensure_wanted();
     if (tools_.clock.monotonic() >= deadline_) {
-        throw Error(ErrorKind::failed, format("not done within {} (spec.jobActiveDeadlineSecs)",
-                                              to_text(limits_.deadline)));
+        out_of_time(format("DeadlineExceeded: not done within {}", to_text(limits_.deadline)),
+                    "spec.jobActiveDeadlineSecs", stop);
     }
+}
+
+void Upgrade::ensure_wanted() const {
+    slot_->ensure_held();
     if (const auto reason = meanwhile_.unwanted ? meanwhile_.unwanted() : std::nullopt) {
         throw Error(ErrorKind::failed, *reason);
     }
@@ -323,14 +378,46 @@ Duration Upgrade::within_deadline(Duration longest) const {
     return std::clamp(left, std::min(Duration(1'000), longest), longest);
 }
 
+void Upgrade::end_foreign_cordon(const std::stop_token& stop) {
+    bool stays = true;
+    try {
+        insist("looking after the cordon", std::nullopt, stop, [&] {
+            stays = node::cordoned_by_others(own_node_.read(stop));
+            if (stays && record_.lift_foreign) {
+                own_node_.uncordon(stop);
+                log::info(
+                    "uncordoned the node, which was cordoned before this upgrade (cordon.foreign: "
+                    "lift)",
+                    {{"plan", record_.plan}});
+                stays = false;
+            } else if (stays) {
+                own_node_.annotate({{plan::kLeftCordoned, record_.plan}}, stop);
+            }
+        });
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::error(error.what(), {{"plan", record_.plan}});
+    }
+    if (stays) {
+        note_ = plan::left_cordoned_in_words(node_name_);
+        log::warning(note_, {{"plan", record_.plan}});
+        tell(event("LeftCordoned", format("Node {} is {}", node_name_, note_)), stop);
+    }
+}
+
 void Upgrade::uncordon(const std::stop_token& stop) {
+    if (record_.cordon && record_.foreign_cordon && !going_back_) {
+        end_foreign_cordon(stop);
+    }
     if (!cordons()) {
         return;
     }
     insist("uncordoning", std::nullopt, stop, [&] {
         // Without our annotation there is no cordon, or it is somebody else's by now.
         const auto node = tools_.api.get(kube::node_path(node_name_), stop);
-        if (node && kube::annotations_of(*node).contains(node::kCordonedBy)) {
+        if (node && kube::annotations_of(*node).contains(plan::kCordonedBy)) {
             own_node_.uncordon(stop);
         }
     });
@@ -360,6 +447,8 @@ void Upgrade::finish(const Outcome& outcome) {
     result.version = record_.version;
     result.from_version = record_.from_version;
     result.hash = record_.hash;
+    result.intent = record_.intent;
+    result.intent_labels = record_.intent_labels;
     result.result = said_of(outcome.ending);
     result.message = outcome.reason;
     result.finished = to_rfc3339(tools_.clock.wall());
@@ -414,21 +503,31 @@ void Upgrade::tidy_images(const Outcome& outcome) const {
 void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
                      const std::stop_token& stop, const std::function<void()>& act) {
     Backoff pause(kFirstPause, kLongestPause);
+    bool answering = false;  // The API server is there, and refuses this.
+    Monotonic since;
     while (true) {
         try {
             act();
             return;
         } catch (const Error& error) {
-            // Where there is no deadline nothing else can be done but to try again: permissions
-            // come back, too.
-            const bool again = error.kind() == ErrorKind::transient ||
-                               (!until && error.kind() != ErrorKind::stopped);
-            if (!again) {
+            const bool refused = error.kind() != ErrorKind::transient;
+            if (error.kind() == ErrorKind::stopped || (until && refused)) {
                 throw;
             }
-            if (until && tools_.clock.monotonic() >= *until) {
-                throw Error(ErrorKind::failed,
-                            format("{}: the deadline has passed: {}", deed, error.what()));
+            const auto now = tools_.clock.monotonic();
+            if (until && now >= *until) {
+                out_of_time(format("DeadlineExceeded: {}: {}", deed, error.what()),
+                            "spec.jobActiveDeadlineSecs", stop);
+            }
+            if (!until) {
+                const bool answered_before = answering;
+                answering = refused || api_answers(stop);
+                since = answered_before ? since : now;
+                const auto refused_for = std::chrono::duration_cast<Duration>(now - since);
+                if (answering && refused_for >= (refused ? kRefusals : kTroubles)) {
+                    throw Error(ErrorKind::failed, format("{}: given up after {}: {}", deed,
+                                                          to_text(refused_for), error.what()));
+                }
             }
             const bool failed = !record_.failure.empty();
             const auto detail =
@@ -448,9 +547,20 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
     }
 }
 
-void Upgrade::show(std::string_view phase, const std::string& detail) {
+bool Upgrade::api_answers(const std::stop_token& stop) {
+    try {
+        return tools_.api.get(kube::node_path(node_name_), stop).has_value();
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        return false;
+    }
+}
+
+void Upgrade::show(std::string_view phase, const std::string& detail, bool waits) {
     if (slot_) {
-        slot_->show(phase, detail);
+        slot_->show(phase, detail, waits);
     }
     show_on_host(phase, detail);
 }

@@ -58,7 +58,8 @@ struct Limits {
     /// postCompleteDelay); SUC's default for jobActiveDeadlineSecs.
     Duration deadline{900'000};
     Rollback rollback = Rollback::automatic;
-    /// So many drains in a row may run into spec.drain.timeout; the last of them is a failure.
+    /// So many attempts in a row may run into spec.drain.timeout or the deadline before k3s is
+    /// restarted; the last of them is a failure.
     int drain_attempts = 3;
 };
 
@@ -124,13 +125,19 @@ class Upgrade {
     Outcome roll_back_from(std::string_view name, const std::stop_token& stop);
     /// Leaves the new version in place: the end of the way back only, and words for what to do.
     Outcome stop_there(const std::string& why, const std::stop_token& stop);
+    /// The end of an upgrade that works, but for what the API server refuses for good.
+    Outcome leave_as_it_is(const std::string& why, const std::stop_token& stop);
     /// A name for the old binary that no later upgrade takes away.
     std::filesystem::path keep_old_binary();
     /// The files of a rollback: what an earlier one has kept is what the node ran.
     [[nodiscard]] release::Places way_back() const;
     void note_last_lines();
-    /// The Event with them; whatever is the matter with it is only logged.
+    /// The Event with them.
     void tell_last_lines(const std::stop_token& stop);
+    /// A warning about the Plan.
+    [[nodiscard]] Json event(const std::string& reason, const std::string& message) const;
+    /// Makes an Event about the Plan; whatever is the matter with that is only logged.
+    void tell(Json event, const std::stop_token& stop);
 
     [[nodiscard]] release::Places places() const {
         return {record_.binary, record_.next, record_.previous};
@@ -148,10 +155,14 @@ class Upgrade {
     void prepare(const std::stop_token& stop);
     void cordon(const std::stop_token& stop);
     void drain(const std::stop_token& stop);
-    [[noreturn]] void drain_timed_out(const std::string& left);
+    /// `limit` has passed: an attempt that counts, and after Limits::drain_attempts of them the
+    /// last.
+    [[noreturn]] void out_of_time(const std::string& what, const std::string& limit,
+                                  const std::stop_token& stop);
     /// Counts this Plan's drains that timed out.
     [[nodiscard]] node::DrainTimeouts drain_timeouts() const;
     [[nodiscard]] std::string key() const;  ///< Candidate::key
+    [[nodiscard]] lock::Subject subject() const;
     void restart(Duration timeout, const std::stop_token& stop);
     /// k3s stays up, the node is Ready at the new version, and a server's API is ready.
     void verify_new(const std::stop_token& stop);
@@ -182,12 +193,15 @@ class Upgrade {
     /// named. `old_binary` may be the one in k3s's place.
     [[nodiscard]] std::string way_back_in_words(const std::filesystem::path& old_binary) const;
     void uncordon(const std::stop_token& stop);
+    /// Of a node that was cordoned before: tells that it stays so, or lifts that.
+    void end_foreign_cordon(const std::stop_token& stop);
     void delay(const std::stop_token& stop);
     void label(const std::stop_token& stop);
     void give_back(const std::stop_token& stop);
     void undo_all(const std::stop_token& stop);
     void report_failure(const std::stop_token& stop);
-    void ensure_may_go_on() const;
+    void ensure_may_go_on(const std::stop_token& stop);
+    void ensure_wanted() const;
     /// True when the node had been uncordoned, and was cordoned again.
     bool keep_cordoned(const std::stop_token& stop);
     /// `longest`, or what is left of the deadline.
@@ -195,13 +209,16 @@ class Upgrade {
     void finish(const Outcome& outcome);
     /// After a success the previous version's go, otherwise those of this one.
     void tidy_images(const Outcome& outcome) const;
-    /// Repeats `act` while it throws Error{transient}, with back-off, until it works, fails
-    /// otherwise, or `until`.
+    /// Repeats `act` with back-off until it works. With `until`, while it throws Error{transient}
+    /// and no longer. Without, for as long as the API server is away; what a server that answers
+    /// refuses is asked for again for a while (permissions come back), and is thrown then.
     void insist(std::string_view deed, std::optional<Monotonic> until, const std::stop_token& stop,
                 const std::function<void()>& act);
+    /// Whether the API server answers this node at all.
+    bool api_answers(const std::stop_token& stop);
     /// `must`: what can't be written is thrown, else logged.
     void journal(bool must);
-    void show(std::string_view phase, const std::string& detail);
+    void show(std::string_view phase, const std::string& detail, bool waits = false);
     /// Not in the slot.
     void show_on_host(std::string_view phase, const std::string& detail);
 
@@ -220,6 +237,7 @@ class Upgrade {
     std::string phase_;
     bool going_back_ = false;
     std::string undoing_;  ///< Why it is undone, and what failed meanwhile.
+    std::string note_;     ///< Of a success: what somebody has to know, or to do.
     Json timings_ = Json::object();
 };
 

@@ -43,6 +43,7 @@ TEST(Config, NeedsNothing) {
         EXPECT_TRUE(config.verify.public_keys.empty());
         EXPECT_EQ(config.prefetch, upgrade::Prefetch::in_window);
         EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::stop);
+        EXPECT_EQ(config.cordon.foreign, upgrade::Foreign::keep);
         EXPECT_EQ(config.drain.patience, minutes(1));
         EXPECT_TRUE(config.datastore.backup);
         EXPECT_EQ(config.drain.attempts, 3);
@@ -82,6 +83,7 @@ verify: {public_keys: [/etc/one.pem, /etc/two.pem]}
 prefetch: always
 cordon:
   when_lifted: again
+  foreign: lift
 datastore: {backup: never}
 drain: {patience: 5m, attempts: 5}
 download: {rate: 5MB, jitter: 10m}
@@ -112,6 +114,7 @@ folders: {state: /srv/state, run: /srv/run}
     EXPECT_THAT(config.verify.public_keys, ::testing::ElementsAre("/etc/one.pem", "/etc/two.pem"));
     EXPECT_EQ(config.prefetch, upgrade::Prefetch::always);
     EXPECT_EQ(config.cordon.when_lifted, upgrade::Lifted::again);
+    EXPECT_EQ(config.cordon.foreign, upgrade::Foreign::lift);
     EXPECT_FALSE(config.datastore.backup);
     EXPECT_EQ(config.drain.patience, minutes(5));
     EXPECT_EQ(config.drain.attempts, 5);
@@ -206,6 +209,7 @@ TEST(Config, NamesFileKeyValueAndWhatToDo) {
              {"drain: {attempts: 2.5}", "drain.attempts: ", "a number from 1 to 100"},
              {"drain: {patience: 60}", "drain.patience: ", "must be a duration"},
              {"cordon: {when_lifted: maybe}", "cordon.when_lifted: ", "must be stop or again"},
+             {"cordon: {foreign: drop}", "cordon.foreign: ", "must be keep or lift"},
              {"datastore: {backup: yes}", "datastore.backup: ", "must be auto or never"},
              {"prefetch: true", "prefetch: ", "must be always, in-window or never"},
              {"download: {rate: 5}", "download.rate: ", "must be bytes per second"},
@@ -260,9 +264,12 @@ TEST(Config, ShowsOnlySoMuchOfAValue) {
     EXPECT_LT(mistake("node: " + std::string(10000, 'x')).size(), 300U);
 }
 
-TEST(Config, IsTheDefaultsWithoutAFile) {
+TEST(Config, IsTheDefaultsWhereTheUsualFileIsMissingAndNoOther) {
     const test::TempFolder folder;
-    EXPECT_EQ(load_config(folder / "none.yaml").plans.ns, "system-upgrade");
+    const auto missing = error_of([&] { load_config(folder / "none.yaml"); });
+    EXPECT_EQ(missing.kind(), ErrorKind::invalid);
+    EXPECT_THAT(missing.what(), HasSubstr("none.yaml: there is no such file"));
+    EXPECT_EQ(load_config(kConfigFile).plans.ns, "system-upgrade");
     test::write_text(folder / "config.yaml", "");
     EXPECT_EQ(load_config(folder / "config.yaml").plans.ns, "system-upgrade");
     test::write_text(folder / "config.yaml", "plans: {namespace: other}");

@@ -2,8 +2,8 @@
 // Stands in for the Kubernetes API behind http::Client: objects in memory, one resourceVersion that
 // every change raises, optimistic locking, list, watch, merge patch, eviction. Different from it:
 // no schema, no admission, no RBAC, no pages, field selectors only for metadata.name and
-// spec.nodeName, label selectors only `key=value`, pods are gone the moment they are evicted, a
-// watch can go back to the beginning of time, and every answer comes at once.
+// spec.nodeName, label selectors only `key=value` and `key`, pods are gone the moment they are
+// evicted, a watch can go back to the beginning of time, and every answer comes at once.
 #pragma once
 
 #include <algorithm>
@@ -301,6 +301,9 @@ class FakeApi final : public http::Client {
             return true;
         }
         const auto equals = labels->second.find('=');
+        if (equals == std::string::npos) {
+            return find(object, {"metadata", "labels", labels->second}) != nullptr;
+        }
         return string_at(object, {"metadata", "labels", labels->second.substr(0, equals)}) ==
                labels->second.substr(equals + 1);
     }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "agent/coordinator/conditions.hpp"
+#include "agent/plan/marks.hpp"
 #include "lib/log/log.hpp"
 #include "tests/agent/support.hpp"
 #include "tests/fakes/fake_api.hpp"
@@ -59,7 +60,10 @@ class CoordinatorTest : public ::testing::Test {
     void add_node(const std::string& name, Json labels = Json::object()) {
         labels["kubernetes.io/hostname"] = name;
         api_.put(node_path(name),
-                 {{"metadata", {{"name", name}, {"labels", std::move(labels)}}},
+                 {{"metadata",
+                   {{"name", name},
+                    {"labels", std::move(labels)},
+                    {"annotations", {{plan::kAgent, "0.1.0, since 2026-01-01T00:00:00Z"}}}}},
                   {"status",
                    {{"nodeInfo", {{"kubeletVersion", "v1.30.4+k3s1"}}},
                     {"conditions", Json::array({{{"type", "Ready"}, {"status", "True"}}})}}}});
@@ -431,6 +435,34 @@ TEST_F(CoordinatorTest, WaitsForServersAndSaysSo) {
               {{"status", {{"nodeInfo", {{"kubeletVersion", "v1.31.4+k3s1"}}}}}});
     api_.edit(kLock, {{"data", {{"server-plan.server-1", nullptr}}}});
     wait_until([&] { return complete("p") == "SyncJob: "; });
+}
+
+TEST_F(CoordinatorTest, TellsOfASlotThatNobodyTakes) {
+    add_plan("p");
+    start();
+    wait_until([&] { return complete("p") == "SyncJob: "; });
+    after(minutes(9));
+    EXPECT_EQ(complete("p"), "SyncJob: ");
+    after(minutes(2));
+    wait_until([&] {
+        return complete("p").find("a slot is free, and for minutes none of these has taken it: ") !=
+               std::string::npos;
+    });
+    put_slot("server-1", "Draining");
+    wait_until([&] { return complete("p") == "SyncJob: "; });
+}
+
+TEST_F(CoordinatorTest, SaysThatTwoPlansWaitForEachOther) {
+    const auto prepare = [](const std::string& plan) {
+        return Json{{"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", plan}}}}};
+    };
+    add_plan("p", prepare("q"));
+    add_plan("q", prepare("p"));
+    start();
+    wait_until([&] {
+        return complete("p").find("the Plans p, q wait for each other") != std::string::npos &&
+               complete("q").find("the Plans p, q wait for each other") != std::string::npos;
+    });
 }
 
 TEST_F(CoordinatorTest, WaitsForItsWindowAndForAnotherExclusivePlan) {

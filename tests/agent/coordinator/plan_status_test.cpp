@@ -33,6 +33,7 @@ Json plan_object(const Json& spec_patch = Json::object()) {
 NodeView node(const std::string& name, const std::string& label = "") {
     NodeView view{
         name, {{"role", "db"}, {"kubernetes.io/hostname", name}}, "v1.30.4+k3s1", true, false};
+    view.announced = true;
     if (!label.empty()) {
         view.labels["plan.upgrade.cattle.io/p"] = label;
     }
@@ -88,6 +89,14 @@ TEST(ResolveFromSpec, TakesTheVersionAsSucDoes) {
     EXPECT_EQ(resolved({{"version", nullptr}}).value().latest_version, "");
 }
 
+TEST(Judge, SaysThatAPlanSelectsNoNode) {
+    const auto object = plan_object({{"nodeSelector", {{"matchLabels", {{"role", "nothing"}}}}}});
+    const auto verdict = judge_object(object, {node("a")}, {});
+    EXPECT_EQ(said(verdict.status, "Complete"), "True Complete: no node matches spec.nodeSelector");
+    EXPECT_THAT(verdict.notices, ::testing::Contains(Notice{"Normal", "Complete",
+                                                            "no node matches spec.nodeSelector"}));
+}
+
 TEST(Judge, SaysHowFarAPlanIs) {
     struct Case {
         std::string name;
@@ -98,7 +107,7 @@ TEST(Judge, SaysHowFarAPlanIs) {
         Json applying;
     };
     const std::vector<Case> cases = {
-        {"no nodes", {}, {}, {}, "True Complete", nullptr},
+        {"no nodes", {}, {}, {}, "True Complete: no node matches spec.nodeSelector", nullptr},
         {"all done", {}, {node("a", kHash), node("b", kHash)}, {}, "True Complete", nullptr},
         {"one to go", {}, {node("a", kHash), node("b")}, {}, "False SyncJob", nullptr},
         {"one at an older hash", {}, {node("a", "old")}, {}, "False SyncJob", nullptr},

@@ -27,8 +27,8 @@ const Json kPrepare = {
     {"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", "server-plan"}}}}};
 
 NodeView agent(const std::string& name, const std::string& version = kOld, bool ready = true) {
-    return {name,  {{"role", "db"}, {"kubernetes.io/hostname", name}}, version, ready, false,
-            kSince};
+    return {name, {{"role", "db"}, {"kubernetes.io/hostname", name}}, version, ready, false, kSince,
+            true};
 }
 
 NodeView done(const std::string& name) {
@@ -38,7 +38,7 @@ NodeView done(const std::string& name) {
 }
 
 NodeView server(const std::string& name, const std::string& version) {
-    return {name, {{"kubernetes.io/hostname", name}}, version, true, true, kSince};
+    return {name, {{"kubernetes.io/hostname", name}}, version, true, true, kSince, true};
 }
 
 Holder holder(const std::string& node, const std::string& phase, const std::string& detail = "",
@@ -180,6 +180,13 @@ TEST(Reasons, TellWhatAPlanWaitsFor) {
          {agent("a")},
          {.prepare = {false, {}}},
          {"Waiting: waiting for the Plan server-plan that spec.prepare names: it does not exist"}},
+        {"prepare: in a circle",
+         make_plan(kPrepare),
+         kVersion,
+         {agent("a"), server("server-1", kOld)},
+         {.prepare = {true, {}, {"p", "server-plan"}}},
+         {"Waiting: the Plans p, server-plan wait for each other (spec.prepare): none of them can "
+          "begin; take spec.prepare out of one"}},
         {"prepare: done", make_plan(kPrepare), kVersion, {agent("a"), server("s", kNew)}, {}, {}},
         {"prepare: nobody waits",
          make_plan(kPrepare),
@@ -214,6 +221,66 @@ TEST(Reasons, TellWhatAPlanWaitsFor) {
     });
 }
 
+TEST(Reasons, NameNodesThatNobodyServes) {
+    auto silent = agent("b");
+    silent.announced = false;
+    auto finished = done("c");
+    finished.announced = false;
+    auto left = done("d");
+    left.left_cordoned = "p";
+    auto left_by_another = done("e");
+    left_by_another.left_cordoned = "q";
+    auto held_up = holder("a", "Draining", "2 pods left: default/web-0, default/web-1");
+    held_up.slot.waits = true;
+    expect_lines({
+        {"no agent",
+         make_plan(),
+         kVersion,
+         {agent("a"), silent, finished},
+         {},
+         {"SyncJob: no agent has announced itself on: b"}},
+        {"a slot that is not taken",
+         make_plan(),
+         kVersion,
+         {agent("a"), silent, agent("f", kOld, false)},
+         {.untaken = true},
+         {std::string("SyncJob: not Ready: f since ") + kSince,
+          "SyncJob: no agent has announced itself on: b",
+          "SyncJob: a slot is free, and for minutes none of these has taken it: a; see "
+          "`k3s-upgrade-agent status` there"}},
+        {"a cordon that was there before",
+         make_plan(),
+         kVersion,
+         {done("c"), left, left_by_another},
+         {},
+         {"SyncJob: d: left cordoned: it was cordoned before this upgrade; kubectl uncordon d"}},
+        {"a drain that takes long",
+         make_plan(),
+         kVersion,
+         {agent("a")},
+         {.holders = {held_up}},
+         {"SyncJob: a (Draining, 2 pods left: default/web-0, default/web-1)"}},
+    });
+}
+
+TEST(Untaken, IsAFreeSlotThatNothingKeepsANodeFrom) {
+    const auto untaken = [](const plan::Plan& plan, const std::vector<NodeView>& nodes,
+                            const Situation& situation) {
+        const auto progress = progress_of(plan, kHash, nodes, situation.holders);
+        return is_untaken(plan, nodes, progress,
+                          reasons(plan, kVersion, nodes, progress, situation));
+    };
+    auto silent = agent("b");
+    silent.announced = false;
+    EXPECT_TRUE(untaken(make_plan(), {agent("a"), silent, done("c")}, {}));
+    EXPECT_TRUE(untaken(make_plan(), {agent("a")}, {.untaken = true})) << "and stays so";
+    EXPECT_FALSE(untaken(make_plan(), {silent, agent("d", kOld, false), done("c")}, {}));
+    EXPECT_FALSE(
+        untaken(make_plan(), {agent("a"), agent("b")}, {.holders = {holder("b", "Draining")}}));
+    EXPECT_FALSE(untaken(make_plan({{"concurrency", 0}}), {agent("a")}, {}));
+    EXPECT_FALSE(untaken(make_plan(), {agent("a")}, {.exclusive = {"x"}}));
+}
+
 TEST(ExclusiveBeside, AreOtherExclusivePlansAtWork) {
     const auto slot = [](const std::string& plan, const std::string& phase, bool exclusive) {
         return lock::Slot{plan, "a", phase,     kHash, kNew,  "t",   "t",
@@ -226,7 +293,7 @@ TEST(ExclusiveBeside, AreOtherExclusivePlansAtWork) {
                   {"silent.a", slot("s", "Draining", true)}};
     const auto beside = exclusive_beside(
         lock, "p", [](const std::string& key, const lock::Slot&) { return key != "z.b"; });
-    EXPECT_EQ(beside, (std::vector<std::string>{"f", "z"}));
+    EXPECT_EQ(beside, (std::vector<std::string>{"z"}));
     EXPECT_EQ(exclusive_beside({}, "p", [](const auto&, const auto&) { return false; }),
               std::vector<std::string>());
 }

@@ -166,9 +166,42 @@ TEST(Slot, OccupiesUntilItRunsOutOrItsFailureIsHistory) {
              {"Blocked", "h", false, false},
              {"Blocked", "h", true, false},
          }) {
-        EXPECT_EQ(occupies(slot("n", phase, hash), "h", run_out), expected)
+        EXPECT_EQ(occupies(slot("n", phase, hash), "h", {}, run_out), expected)
             << phase << " " << hash << " " << run_out;
     }
+}
+
+TEST(Slot, HasFailedForWhatItsPlanSaysNowAndNothingElse) {
+    struct Case {
+        std::string name;
+        std::string hash;
+        plan::Intent intent;
+        bool failed;
+        bool occupies;
+    };
+    auto failed = slot("n", "Failed", "h");
+    failed.intent = {"spec", "labels"};
+    for (const auto& one : std::vector<Case>{
+             {"the same", "h", {"spec", "labels"}, true, true},
+             {"another drain", "h", {"other", "labels"}, false, true},
+             {"another label", "h", {"spec", "other"}, false, true},
+             {"another version", "h2", {"other", "labels"}, false, false},
+             {"a digest that names concurrency", "h2", {"spec", "labels"}, true, true},
+         }) {
+        EXPECT_EQ(has_failed(failed, one.hash, one.intent), one.failed) << one.name;
+        EXPECT_EQ(occupies(failed, one.hash, one.intent, true), one.occupies) << one.name;
+    }
+    failed.intent = {};
+    EXPECT_TRUE(has_failed(failed, "h", {"spec", "labels"})) << "an agent that knew no intents";
+    EXPECT_FALSE(has_failed(failed, "h2", {}));
+}
+
+TEST(Slot, DoesNotRunOutWhileAFailureIsTriedAgainInIt) {
+    auto again = slot("n", "Draining", "h");
+    again.retried = Failure{"verify: not Ready", {"spec", "labels"}};
+    EXPECT_TRUE(occupies(again, "h", {}, true));
+    EXPECT_FALSE(occupies(again, "h2", {}, true));
+    EXPECT_EQ(to_json(*read_slot(to_json(again).dump())), to_json(again));
 }
 
 Request request(std::int64_t concurrency) { return {"p", "server-1", "h", concurrency}; }
@@ -419,7 +452,7 @@ TEST(Choose, NeverLetsTwoExclusivePlansHaveSlotsAtOnce) {
     for (const auto& [ours, theirs, phase, take] :
          std::vector<std::tuple<bool, bool, std::string, bool>>{
              {true, true, "Draining", false},
-             {true, true, "Failed", false},
+             {true, true, "Failed", true},
              {true, true, "Blocked", true},
              {true, false, "Draining", true},
              {false, true, "Draining", true},

@@ -201,29 +201,79 @@ TEST_F(SlotsTest, GivesBackOnlyItsOwn) {
 }
 
 TEST_F(SlotsTest, LeavesAReportOnce) {
-    slots_.report("p", "h", kVersion, kFailed, "no heartbeat", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "no heartbeat", {});
     EXPECT_EQ(slot_of("server-1")->phase, "Failed");
     EXPECT_EQ(slot_of("server-1")->detail, "no heartbeat");
-    slots_.report("p", "h", kVersion, kFailed, "no heartbeat", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "no heartbeat", {});
     EXPECT_THAT(api_.writes(), SizeIs(1));
-    slots_.report("p", "h", kVersion, kFailed, "another reason", {});
-    slots_.report("p", "h2", kVersion, kFailed, "another reason", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "another reason", {});
+    slots_.report({"p", "h2", kVersion}, kFailed, "another reason", {});
     EXPECT_THAT(api_.writes(), SizeIs(3));
 }
 
 TEST_F(SlotsTest, WritesAReportThatIsNoUtf8) {
-    EXPECT_NO_THROW(slots_.report("p", "h", kVersion, kFailed, "bytes \xff\xfe", {}));
+    EXPECT_NO_THROW(slots_.report({"p", "h", kVersion}, kFailed, "bytes \xff\xfe", {}));
     EXPECT_EQ(slot_of("server-1")->phase, "Failed");
 }
 
 TEST_F(SlotsTest, SaysWhenItsReportMayBeSeenAsALease) {
     // A Failed slot stays one for ever; nobody may find it run out because of what stands in it.
-    slots_.report("p", "h", kVersion, kFailed, "x", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "x", {});
     Slots other(client_, clock_, settings("server-2"));
     EXPECT_FALSE(other.take(request("server-2"), kVersion, {}).take);
     clock_.advance(kTtl * 10);
     EXPECT_FALSE(other.take(request("server-2"), kVersion, {}).take);
     EXPECT_TRUE(other.take(request("server-2", "h2"), kVersion, {}).take);
+}
+
+TEST_F(SlotsTest, TriesAFailureAgainInItsOwnSlotWhichStaysOneUntilItSucceeds) {
+    slots_.report({"p", "h", kVersion, {"spec", ""}}, kFailed, "verify: not Ready", {});
+    auto asked = request();
+    asked.intent = {"spec", ""};
+    EXPECT_FALSE(slots_.take(asked, kVersion, {}).take);
+    // What blocks the next try does not free the slot.
+    slots_.report({"p", "h", kVersion, {"spec 2", ""}}, kBlocked, "a pod refuses", {});
+    slots_.report({"p", "h", kVersion, {"spec 2", ""}}, kBlocked, "a pod still refuses", {});
+    EXPECT_EQ(slot_of("server-1")->phase, "Failed");
+    EXPECT_EQ(slot_of("server-1")->detail,
+              "verify: not Ready; can't be tried again yet: a pod still refuses");
+    Slots other(client_, clock_, settings("server-2"));
+    EXPECT_FALSE(other.take(request("server-2"), kVersion, {}).take);
+
+    asked.intent = {"spec 2", ""};
+    EXPECT_TRUE(slots_.take(asked, kVersion, {}).take);
+    EXPECT_EQ(slot_of("server-1")->phase, "Acquired");
+    clock_.advance(kTtl * 10);
+    EXPECT_FALSE(other.take(request("server-2"), kVersion, {}).take);
+    EXPECT_TRUE(slots_.step_back("p", "undone", {}));
+    EXPECT_EQ(slot_of("server-1")->phase, "Failed");
+    EXPECT_EQ(slot_of("server-1")->detail,
+              "verify: not Ready; tried again, which came to nothing: undone");
+    EXPECT_TRUE(slots_.take(asked, kVersion, {}).take) << "nothing has failed for this intent";
+    EXPECT_TRUE(slots_.give_back("p", {}));
+    EXPECT_FALSE(slot_of("server-1"));
+    // One that tries nothing again is just gone.
+    EXPECT_TRUE(slots_.take(asked, kVersion, {}).take);
+    EXPECT_TRUE(slots_.step_back("p", "undone", {}));
+    EXPECT_FALSE(slot_of("server-1"));
+}
+
+TEST_F(SlotsTest, DoesNotRepeatForEverWhatIsNoConflict) {
+    slots_.take(request(), kVersion, {});
+    int asked = 0;
+    api_.before([&](const FakeApi::Seen& seen) -> std::optional<http::Response> {
+        if (seen.method != "PATCH") {
+            return std::nullopt;
+        }
+        ++asked;
+        return FakeApi::refuse(422, "data: Too long: must have at most 1048576 characters");
+    });
+    const auto error = test::error_of([&] {
+        slots_.report({"p", "h", kVersion}, kFailed, "x", {});
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
+    EXPECT_THAT(error.what(), HasSubstr("writing the lock: 422 data: Too long"));
+    EXPECT_LT(asked, 4);
 }
 
 TEST_F(SlotsTest, AsksForATurnAgainWhenAnotherTookASlotMeanwhile) {
@@ -249,7 +299,7 @@ TEST_F(SlotsTest, RemovesWhatAWatchHasBroughtOnlyWhileItIsStillThat) {
     // A watch that is behind says "Acquired" of a node that has failed since.
     slots_.take(request(), kVersion, {});
     const auto seen = *slot_of("server-1");
-    slots_.report("p", "h", kVersion, kFailed, "x", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "x", {});
     slots_.observe(read_lock(api_.get(kPath)));
     EXPECT_FALSE(slots_.give_back_seen(seen, {}));
     EXPECT_EQ(slot_of("server-1")->phase, "Failed");
@@ -275,7 +325,7 @@ TEST_F(SlotsTest, AsksNobodyAboutWhatItHasJustRemovedItself) {
 TEST_F(SlotsTest, DecidesAgainWhenItsOwnKeyWasChangedByAnother) {
     slots_.take(request(), kVersion, {});
     before_next_patch([this] { set_slot("server-1", "Released"); });
-    slots_.report("p", "h", kVersion, kFailed, "x", {});
+    slots_.report({"p", "h", kVersion}, kFailed, "x", {});
     EXPECT_EQ(slot_of("server-1")->phase, "Failed");
     EXPECT_EQ(slot_of("server-1")->acquired, "2026-01-01T00:00:00.000000Z");
 }

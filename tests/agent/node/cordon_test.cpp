@@ -35,7 +35,7 @@ TEST_F(OwnNodeTest, IsCordonedAndUncordonedAgainAndAgain) {
         node_.cordon("server-plan", {});
         const auto node = api_.get(kNode);
         EXPECT_EQ(node.at("spec").at("unschedulable"), true);
-        EXPECT_EQ(node.at("metadata").at("annotations").at(kCordonedBy), "server-plan");
+        EXPECT_EQ(node.at("metadata").at("annotations").at(plan::kCordonedBy), "server-plan");
         EXPECT_EQ(node.at("spec").at("podCIDR"), "10.42.0.0/24");
         EXPECT_FALSE(cordoned_by_others(node));
     }
@@ -43,7 +43,7 @@ TEST_F(OwnNodeTest, IsCordonedAndUncordonedAgainAndAgain) {
         node_.uncordon({});
         const auto node = api_.get(kNode);
         EXPECT_FALSE(node.at("spec").contains("unschedulable"));
-        EXPECT_FALSE(node.at("metadata").at("annotations").contains(kCordonedBy));
+        EXPECT_FALSE(node.at("metadata").at("annotations").contains(plan::kCordonedBy));
         EXPECT_EQ(node.at("metadata").at("labels"), before.at("metadata").at("labels"));
     }
 }
@@ -66,7 +66,7 @@ TEST_F(OwnNodeTest, SaysWhatWasRefused) {
 }
 
 TEST(Cordon, TellsWhoHasLiftedIt) {
-    const Json mark = {{"annotations", {{kCordonedBy, "p"}}}};
+    const Json mark = {{"annotations", {{plan::kCordonedBy, "p"}}}};
     EXPECT_FALSE(uncordoned_by_others(Json::object()));
     EXPECT_FALSE(uncordoned_by_others({{"spec", {{"unschedulable", true}}}, {"metadata", mark}}));
     EXPECT_TRUE(uncordoned_by_others({{"metadata", mark}}));
@@ -79,7 +79,7 @@ TEST(Cordon, TellsOursFromTheOthers) {
     EXPECT_FALSE(cordoned_by_others({{"spec", {{"unschedulable", false}}}}));
     EXPECT_TRUE(cordoned_by_others({{"spec", {{"unschedulable", true}}}}));
     EXPECT_FALSE(cordoned_by_others({{"spec", {{"unschedulable", true}}},
-                                     {"metadata", {{"annotations", {{kCordonedBy, "p"}}}}}}));
+                                     {"metadata", {{"annotations", {{plan::kCordonedBy, "p"}}}}}}));
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ void drain_node(kube::Client& api, const std::string& node, const plan::DrainSpe
     const node::OwnNode own(api, node);
     own.cordon("by-hand", {});
     try {
-        const auto drained = drain.run(spec, kLongest, [](std::size_t, const std::string&) {}, {});
-        if (!drained.timed_out) {
+        const auto drained = drain.run(spec, kLongest, [](const node::PodsLeft&) {}, {});
+        if (drained.ended == node::Drained::By::no_pods) {
             say("drained");
             return;
         }

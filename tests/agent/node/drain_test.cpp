@@ -172,10 +172,11 @@ class DrainTest : public ::testing::Test {
         return Drain(client_, clock_, "server-1")
             .run(
                 spec, deadline,
-                [this](std::size_t left, const std::string& detail) {
-                    left_.push_back(left);
-                    details_.push_back(detail);
-                    if (on_progress_ && left > 0 && !api_.get(path("a")).is_null()) {
+                [this](const PodsLeft& left) {
+                    left_.push_back(left.count);
+                    names_.push_back(left.names);
+                    details_.push_back(left.problem);
+                    if (on_progress_ && left.count > 0 && !api_.get(path("a")).is_null()) {
                         on_progress_();
                     }
                 },
@@ -209,6 +210,7 @@ class DrainTest : public ::testing::Test {
     std::vector<std::size_t> left_;
     std::vector<std::string> details_;
     std::function<void()> on_progress_;
+    std::vector<std::string> names_;
 };
 
 TEST_F(DrainTest, EvictsUntilNoneIsLeft) {
@@ -325,7 +327,8 @@ TEST_F(DrainTest, SaysWhatIsLeftWhenItsTimeIsOver) {
     DrainSpec spec;
     spec.timeout = minutes(1);
     const auto drained = run(spec);
-    EXPECT_TRUE(drained.timed_out);
+    EXPECT_EQ(drained.ended, Drained::By::timeout);
+    EXPECT_EQ(names_.front(), "default/a");
     EXPECT_THAT(drained.left, AllOf(HasSubstr("not done after 1m"), HasSubstr("default/a"),
                                     HasSubstr("not now")));
 }
@@ -336,15 +339,60 @@ TEST_F(DrainTest, EndsWithTheUpgradesDeadlineWhenThatIsSooner) {
     on_progress_ = [this] { clock_.advance(seconds(20)); };
     DrainSpec spec;
     spec.timeout = minutes(10);
-    EXPECT_THAT(error_of([&] { run(spec, seconds(30)); }).what(), HasSubstr("not done after 30s"));
+    const auto drained = run(spec, seconds(30));
+    EXPECT_EQ(drained.ended, Drained::By::deadline);
+    EXPECT_THAT(drained.left, AllOf(HasSubstr("not done after 30s"), HasSubstr("default/a")));
 }
 
-TEST_F(DrainTest, GivesUpAtOnceWhenItMayNotEvict) {
+TEST_F(DrainTest, GivesUpWhenItMayNotEvict) {
     add("a");
     answer_evictions(FakeApi::refuse(403, "forbidden"));
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
     const auto error = error_of([&] { run(DrainSpec()); });
-    EXPECT_EQ(error.kind(), ErrorKind::invalid);
+    EXPECT_EQ(error.kind(), ErrorKind::failed);
     EXPECT_THAT(error.what(), HasSubstr("evicting default/a: 403 forbidden"));
+    EXPECT_EQ(write_texts().size(), 3U);
+    EXPECT_THAT(details_, ::testing::Contains(HasSubstr("403 forbidden")));
+}
+
+TEST_F(DrainTest, IsNotUndoneByOneRefusal) {
+    add("a");
+    answer_evictions(FakeApi::refuse(403, "a webhook says no"), 2);
+    on_progress_ = [this] { clock_.advance(seconds(20)); };
+    EXPECT_EQ(run(DrainSpec()).ended, Drained::By::no_pods);
+    EXPECT_EQ(write_texts().size(), 3U);
+}
+
+/// NodeRestriction and, from 1.32 on, the node authorizer refuse a node what is about a pod that is
+/// not bound to it, or not any more.
+TEST_F(DrainTest, LooksAtAPodThatItMayNotEvictAndTakesOneThatMovedForGone) {
+    for (const bool may_look : {true, false}) {
+        left_.clear();
+        add("a");
+        add("b");
+        bool moved = false;
+        api_.before([&](const FakeApi::Seen& request) -> std::optional<http::Response> {
+            if (request.path == path("a") + "/eviction") {
+                moved = true;
+                return FakeApi::refuse(403, "node is not bound to pod");
+            }
+            if (request.path == path("a") && moved) {
+                return may_look
+                           ? FakeApi::answer(200, merged(api_.get(path("a")),
+                                                         {{"spec", {{"nodeName", "another"}}}}))
+                           : FakeApi::refuse(403, "no relationship found");
+            }
+            return std::nullopt;
+        });
+        // The watch hears of it later than the eviction does.
+        on_progress_ = [&] {
+            clock_.advance(seconds(20));
+            if (left_.size() > 5) {
+                api_.remove(path("a"));
+            }
+        };
+        EXPECT_EQ(run(DrainSpec()).ended, Drained::By::no_pods) << may_look;
+    }
 }
 
 TEST_F(DrainTest, DoesNotTakeANewPodForTheOldOne) {

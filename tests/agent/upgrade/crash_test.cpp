@@ -221,10 +221,12 @@ TEST_F(Crash, OnTheWayBackGoesOnBack) {
             test::write_text(folder_ / "k3s", kOld);
             auto record = killed_at(step, true);
             record.restarted = "2026-01-01T00:00:00Z";
-            const std::string told = "verify: not Ready; rolled back to v1.30.4+k3s1";
-            const bool verified =
-                record.step == "uncordon-previous" || record.step == "report-failure";
-            record.failure = verified ? told : "verify: not Ready";
+            const std::string rolled_back = "verify: not Ready; rolled back to v1.30.4+k3s1";
+            const auto told =
+                rolled_back + ", uncordoned; when it is mended: `k3s-upgrade-agent release`";
+            record.failure = record.step == "report-failure"      ? told
+                             : record.step == "uncordon-previous" ? rolled_back
+                                                                  : "verify: not Ready";
             journal_.begin(record);
             if (restored || record.step != "restore") {
                 release::restore(places_);

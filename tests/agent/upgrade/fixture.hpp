@@ -121,11 +121,22 @@ class Host : public ::testing::Test {
         if (request.path == kNode) {
             const auto* spec = find(request.body, {"spec"});
             if (spec == nullptr) {
-                return "label";
+                return find(request.body, {"metadata", "labels"}) != nullptr ? "label" : "annotate";
             }
             return spec->at("unschedulable").is_null() ? "uncordon" : "cordon";
         }
         return "evict";
+    }
+
+    /// The messages of the Events with this reason that this node has made.
+    [[nodiscard]] std::vector<std::string> events(const std::string& reason) const {
+        std::vector<std::string> messages;
+        for (const auto& request : api_.writes()) {
+            if (request.path.ends_with("/events") && request.body.at("reason") == reason) {
+                messages.push_back(request.body.at("message"));
+            }
+        }
+        return messages;
     }
 
     void note(const FakeApi::Seen& request) {
@@ -246,7 +257,7 @@ class Host : public ::testing::Test {
     void expect_at_rest() const {
         EXPECT_FALSE(std::filesystem::exists(folder_ / "journal.json"));
         EXPECT_FALSE(std::filesystem::exists(places_.next));
-        EXPECT_FALSE(kube::annotations_of(api_.get(kNode)).contains(node::kCordonedBy));
+        EXPECT_FALSE(kube::annotations_of(api_.get(kNode)).contains(plan::kCordonedBy));
     }
 
     const std::string kSum = crypto::hex_digest(crypto::Algorithm::sha256, kNew);

@@ -235,6 +235,21 @@ TEST_F(NodeLoopTest, WaitsForASlotAndTakesItWhenItIsGivenBack) {
     EXPECT_TRUE(becomes_upgraded());
 }
 
+TEST_F(NodeLoopTest, TakesTheSlotThatARaisedConcurrencyGives) {
+    lock::Slot other;
+    other.plan = "server-plan";
+    other.node = "agent-1";
+    other.phase = "Draining";
+    other.hash = kPlanHash;
+    other.ttl_seconds = 86400;
+    api_.edit(kLock, {{"data", {{"server-plan.agent-1", to_json(other).dump()}}}});
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "1 of 1 slots held"));
+    add_plan({{"concurrency", 2}});
+    EXPECT_TRUE(becomes_upgraded());
+}
+
 TEST_F(NodeLoopTest, DecidesOnWhatIsThereWhenTheSlotIsTaken) {
     const lock::Slot other{"server-plan", "server-2", "Draining", kPlanHash, kNewVersion,
                            "t0",          "t0",       900,        ""};
@@ -690,6 +705,118 @@ TEST_F(NodeLoopTest, DoesNotTryAgainWhatFailedUntilThePlanChanges) {
     finish();
     EXPECT_EQ(units_.restarted.size(), 4U) << "forward and back, once for each hash";
     EXPECT_FALSE(cordoned());
+}
+
+TEST_F(NodeLoopTest, TriesAFailureAgainInItsOwnSlotWhenThePlanChanges) {
+    new_does_not_start_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    const auto failed = slot()->acquired;
+    // Whoever pauses a rollout that fails, or opens its window, has mended nothing.
+    add_plan({{"concurrency", 0}});
+    ASSERT_TRUE(says("Paused", "concurrency"));
+    add_plan({{"concurrency", 5}});
+    ASSERT_TRUE(says("Failed", "restart"));
+    EXPECT_EQ(slot()->acquired, failed);
+    EXPECT_EQ(units_.restarted.size(), 2U);
+    add_plan({{"jobActiveDeadlineSecs", 1800}});
+    ASSERT_TRUE(api_.wait_until([&] { return slot() && slot()->acquired != failed; }));
+    ASSERT_TRUE(reports("Failed"));
+    new_does_not_start_ = false;
+    add_plan({{"drain", {{"force", true}}}});
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 5U) << "twice forward and back, and forward again";
+    EXPECT_EQ(
+        std::ranges::count_if(
+            effects_, [](const std::string& effect) { return effect.ends_with("give back"); }),
+        1)
+        << "until it succeeded, no other node could go on with what had failed here";
+}
+
+TEST_F(NodeLoopTest, TriesAgainAtOnceWhenThePlanChanges) {
+    add_pod(false);
+    add_plan({{"drain", Json::object()}});
+    start();
+    ASSERT_TRUE(reports("Blocked"));
+    // Its pause would not pass: the clock stands still.
+    add_plan({{"drain", {{"force", true}}}});
+    ASSERT_TRUE(becomes_upgraded());
+}
+
+TEST_F(NodeLoopTest, ForgetsNoFailureThatTheLockDoesNotTake) {
+    new_does_not_start_ = true;
+    on_request_ = [](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        return effect_of(request) == "report failure"
+                   ? std::optional(FakeApi::refuse(422,
+                                                   "data: Too long: must have at most 1048576 "
+                                                   "characters"))
+                   : std::nullopt;
+    };
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Failed", "restart: "));
+    api_.edit(kNode, {{"metadata", {{"labels", {{"some", "label"}}}}}});
+    ASSERT_TRUE(api_.wait_until([this] { return !journal_.read(); }));
+    ASSERT_TRUE(says("Failed", "restart: "));
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 2U);
+}
+
+TEST_F(NodeLoopTest, LabelsANodeThatWasRefusedItsLabelWithoutASlot) {
+    std::atomic<bool> refused = true;
+    on_request_ = [&](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        return effect_of(request) == "label" && refused
+                   ? std::optional(FakeApi::refuse(403, "a policy says no"))
+                   : std::nullopt;
+    };
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Blocked", "a policy says no"));
+    ASSERT_TRUE(api_.wait_until([this] { return slot() && slot()->phase == "Blocked"; }));
+    EXPECT_EQ(binary(), kNew);
+    refused = false;
+    api_.wait_until([this] { return loop_.load() != nullptr; });
+    loop_.load()->try_again();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 1U);
+}
+
+TEST_F(NodeLoopTest, AnnouncesItselfOnItsNodeOnce) {
+    start();
+    ASSERT_TRUE(api_.wait_until([this] {
+        const auto annotations = kube::annotations_of(api_.get(kNode));
+        const auto said = annotations.find(plan::kAgent);
+        return said != annotations.end() && said->second.starts_with(KUA_VERSION ", since 2026-");
+    }));
+    ASSERT_TRUE(says("Idle", "no Plans"));
+    api_.edit(kNode, {{"metadata", {{"labels", {{"some", "label"}}}}}});
+    add_plan({{"nodeSelector", {{"matchLabels", {{"no", "such"}}}}}});
+    ASSERT_TRUE(says("Idle", "nothing to do"));
+    finish();
+    EXPECT_EQ(std::ranges::count(effects_, "-: annotate"), 1);
+}
+
+TEST_F(NodeLoopTest, WaitsForAJobOfSucs) {
+    api_.put(kPod, {{"metadata",
+                     {{"name", "apply-server-plan"},
+                      {"namespace", "system-upgrade"},
+                      {"labels", {{"upgrade.cattle.io/plan", "server-plan"}}}}},
+                    {"spec", {{"nodeName", "server-1"}}},
+                    {"status", {{"phase", "Running"}}}});
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting",
+                     "a Job of system-upgrade-controller is at work on this node: "
+                     "system-upgrade/apply-server-plan (Plan server-plan)"));
+    EXPECT_EQ(source_->fetches, 0);
+    api_.edit(kPod, {{"status", {{"phase", "Succeeded"}}}});
+    clock_.advance(std::chrono::minutes(1));
+    api_.wait_until([this] { return loop_.load() != nullptr; });
+    loop_.load()->try_again();
+    EXPECT_TRUE(becomes_upgraded());
 }
 
 TEST_F(NodeLoopTest, TriesAgainWhenItsFailedSlotIsReleased) {

@@ -159,10 +159,12 @@ TEST_F(RollbackTest, FollowsACrashThatComesAfterTheStart) {
     crash_new();
     const auto outcome = run();
     EXPECT_EQ(outcome.ending, Ending::failed);
-    EXPECT_THAT(outcome.reason, AllOf(HasSubstr("verify: did not stay up for 30s"),
-                                      HasSubstr("k3s.service is activating (auto-restart)"),
-                                      HasSubstr("; k3s said: \"no such flag\""),
-                                      EndsWith("; rolled back to v1.30.4+k3s1")));
+    EXPECT_THAT(outcome.reason,
+                AllOf(HasSubstr("verify: did not stay up for 30s"),
+                      HasSubstr("k3s.service is activating (auto-restart)"),
+                      HasSubstr("; k3s said: \"no such flag\""),
+                      EndsWith("; rolled back to v1.30.4+k3s1, uncordoned; when it is "
+                               "mended: `k3s-upgrade-agent release`")));
     expect_rolled_back();
 }
 

@@ -20,6 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 using Response = std::optional<http::Response>;
 
@@ -123,10 +124,120 @@ TEST_F(UpgradeTest, LeavesTheCordonOfSomebodyElse) {
         const auto outcome = run(std::move(record));
         EXPECT_EQ(outcome.ending, fails ? Ending::failed : Ending::succeeded);
         EXPECT_TRUE(cordoned());
-        EXPECT_THAT(effects_, Not(Contains(HasSubstr("cordon"))));
+        EXPECT_THAT(effects_, Not(Contains(HasSubstr(": cordon"))));
+        EXPECT_THAT(effects_, Not(Contains(HasSubstr(": uncordon"))));
+        EXPECT_EQ(node::left_cordoned(api_.get(kNode), "server-plan"), !fails);
+        const std::string said =
+            "left cordoned: it was cordoned before this upgrade; kubectl "
+            "uncordon server-1";
+        EXPECT_EQ(outcome.reason == said, !fails) << outcome.reason;
+        EXPECT_EQ(
+            string_at(Json::parse(test::read_text(folder_ / "last-result.json")), {"message"}),
+            outcome.reason);
+        EXPECT_THAT(events("LeftCordoned"), SizeIs(1)) << "the first, which has succeeded";
+        effects_.clear();
+        api_.edit(kNode, {{"metadata", {{"annotations", {{plan::kLeftCordoned, nullptr}}}}}});
         test::write_text(folder_ / "k3s", kOld);
         prepare();
     }
+}
+
+TEST_F(UpgradeTest, LiftsTheCordonOfSomebodyElseWhereItIsToldSoAndHasSucceeded) {
+    for (const bool fails : {true, false}) {
+        api_.edit(kNode, {{"spec", {{"unschedulable", true}}}});
+        new_does_not_start_ = fails;
+        auto record = new_record();
+        record.foreign_cordon = true;
+        record.lift_foreign = true;
+        EXPECT_EQ(run(std::move(record)).ending, fails ? Ending::failed : Ending::succeeded);
+        EXPECT_EQ(cordoned(), fails) << "what is rolled back is as it was";
+        test::write_text(folder_ / "k3s", kOld);
+        prepare();
+    }
+}
+
+/// An admission policy may refuse any change of a Node, or of the lock, and for good.
+class Refused : public UpgradeTest {
+  protected:
+    void refuse_for_good(const std::string& effect, int status) {
+        on_request_ = [=](const FakeApi::Seen& request) -> Response {
+            return effect_of(request) == effect
+                       ? Response(FakeApi::refuse(status, "a policy says no"))
+                       : std::nullopt;
+        };
+    }
+};
+
+TEST_F(Refused, LabelIsNoReasonToKeepTheSlot) {
+    for (const int status : {403, 422, 500}) {
+        refuse_for_good("label", status);
+        const auto outcome = run();
+        EXPECT_EQ(outcome.ending, Ending::succeeded) << status;
+        EXPECT_THAT(outcome.reason,
+                    AllOf(HasSubstr("could not be labelled"), HasSubstr("a policy says no")));
+        EXPECT_EQ(binary(), kNew);
+        EXPECT_FALSE(cordoned());
+        EXPECT_FALSE(slot());
+        EXPECT_EQ(label(), "");
+        expect_at_rest();
+        test::write_text(folder_ / "k3s", kOld);
+        report_kubelet(kOldVersion, true);
+        prepare();
+    }
+}
+
+TEST_F(Refused, UncordonFailsTheNodeThatWorks) {
+    refuse_for_good("uncordon", 403);
+    const auto outcome = run();
+    EXPECT_EQ(outcome.ending, Ending::failed);
+    EXPECT_THAT(outcome.reason,
+                AllOf(HasSubstr("a policy says no"), HasSubstr("stays cordoned"),
+                      HasSubstr("kubectl uncordon server-1"), HasSubstr("release`")));
+    EXPECT_EQ(binary(), kNew) << "nothing is taken back";
+    EXPECT_EQ(kubelet(), kNewVersion);
+    EXPECT_EQ(slot()->phase, "Failed") << "the next node would stay cordoned, too";
+    EXPECT_EQ(units_.restarted.size(), 1U);
+    EXPECT_FALSE(journal_.read());
+}
+
+TEST_F(Refused, UncordonOfAnUndoneUpgradeFailsTheNode) {
+    add_pod(false);
+    refuse_for_good("uncordon", 403);
+    const auto outcome = run(DrainSpec());
+    EXPECT_EQ(outcome.ending, Ending::failed);
+    EXPECT_THAT(outcome.reason, AllOf(HasSubstr("default/web is managed by no controller"),
+                                      HasSubstr("a policy says no")));
+    EXPECT_EQ(slot()->phase, "Failed");
+    EXPECT_EQ(binary(), kOld);
+    EXPECT_FALSE(journal_.read());
+}
+
+TEST_F(Refused, ReportOfAFailureEnds) {
+    new_does_not_start_ = true;
+    refuse_for_good("report failure", 422);
+    EXPECT_EQ(run().ending, Ending::failed);
+    EXPECT_EQ(result(), "Failed");
+    EXPECT_EQ(binary(), kOld);
+    EXPECT_FALSE(cordoned());
+    EXPECT_FALSE(journal_.read());
+}
+
+TEST_F(Refused, GivingTheSlotBackEnds) {
+    refuse_for_good("give back", 403);
+    EXPECT_EQ(run().ending, Ending::succeeded);
+    EXPECT_EQ(label(), kHash);
+    EXPECT_FALSE(journal_.read());
+}
+
+TEST_F(UpgradeTest, AsksForTheLabelUntilAnApiThatIsAwayComesBack) {
+    int asked = 0;
+    on_request_ = [&](const FakeApi::Seen& request) -> Response {
+        asked += effect_of(request) == "label" ? 1 : 0;
+        const bool away = asked > 0 && asked < 200;
+        return away ? Response(FakeApi::refuse(503, "starting")) : std::nullopt;
+    };
+    EXPECT_EQ(run().ending, Ending::succeeded);
+    expect_upgraded();
 }
 
 TEST_F(UpgradeTest, IsUndoneWhenItMayNotCordon) {
@@ -163,7 +274,8 @@ TEST_F(UpgradeTest, IsUndoneWhenTheDeadlinePassesWhileCordoning) {
     limits_.deadline = seconds(60);
     const auto outcome = run();
     EXPECT_EQ(outcome.ending, Ending::undone);
-    EXPECT_THAT(outcome.reason, HasSubstr("cordoning: the deadline has passed"));
+    EXPECT_THAT(outcome.reason,
+                AllOf(HasSubstr("DeadlineExceeded: cordoning: "), HasSubstr("attempt 1 of 3")));
     expect_as_it_was();
 }
 
@@ -202,13 +314,17 @@ TEST_F(StuckDrain, IsUndoneAndFailsForGoodTheThirdTimeInARow) {
         const auto outcome = run(spec_);
         EXPECT_EQ(outcome.ending, Ending::undone);
         EXPECT_THAT(outcome.reason, HasSubstr(format("attempt {} of 3", attempt)));
+        EXPECT_THAT(events("JobFailed"), SizeIs(attempt));
         expect_as_it_was();
         take_slot();
     }
     const auto outcome = run(spec_);
     EXPECT_EQ(outcome.ending, Ending::failed);
     expect_rolled_back();
-    EXPECT_THAT(slot()->detail, AllOf(HasSubstr("default/web"), HasSubstr("attempt 3 of 3")));
+    EXPECT_THAT(slot()->detail,
+                AllOf(HasSubstr("default/web"), HasSubstr("attempt 3 of 3"),
+                      HasSubstr("; undone, uncordoned; when it is mended: `k3s-upgrade-agent "
+                                "release`")));
     EXPECT_TRUE(units_.restarted.empty());
     // Who frees the slot begins anew.
     take_slot();
@@ -227,11 +343,35 @@ TEST_F(StuckDrain, CountsOnlyARow) {
     EXPECT_THAT(run(spec_).reason, HasSubstr("attempt 1 of 2"));
 }
 
-TEST_F(StuckDrain, DoesNotCountTheUpgradesOwnDeadline) {
-    limits_.drain_attempts = 1;
+TEST_F(StuckDrain, CountsTheUpgradesOwnDeadlineToo) {
+    limits_.drain_attempts = 2;
     limits_.deadline = std::chrono::seconds(30);
     EXPECT_EQ(run(spec_).ending, Ending::undone);
     expect_as_it_was();
+    EXPECT_THAT(events("JobFailed").at(0),
+                AllOf(HasSubstr("Job failed on Node server-1: DeadlineExceeded: "),
+                      HasSubstr("default/web"), HasSubstr("spec.jobActiveDeadlineSecs")));
+    take_slot();
+    EXPECT_EQ(run(spec_).ending, Ending::failed);
+    EXPECT_THAT(slot()->detail, AllOf(HasSubstr("drain: DeadlineExceeded: "),
+                                      HasSubstr("default/web"), HasSubstr("attempt 2 of 2")));
+}
+
+TEST_F(StuckDrain, NamesInItsSlotWhatItWaitsFor) {
+    std::atomic<int> evictions = 0;
+    const auto refuse = on_request_;
+    on_request_ = [&](const FakeApi::Seen& request) {
+        if (request.method == "POST" && ++evictions == 3) {
+            EXPECT_TRUE(api_.wait_until([this] {
+                return slot() && slot()->waits && slot()->phase == "Draining" &&
+                       slot()->detail.find("1 pod left: default/web") != std::string::npos;
+            }));
+        }
+        return refuse(request);
+    };
+    spec_.timeout = std::chrono::minutes(20);
+    run(spec_);
+    EXPECT_GE(evictions, 3);
 }
 
 TEST_F(UpgradeTest, IsUndoneWhenTheStagedBinaryIsNotTheVerifiedOne) {
