@@ -15,6 +15,7 @@ STATE = "/var/lib/k3s-upgrade-agent"
 BINARY = "/usr/local/bin/k3s"
 NAMESPACE = "system-upgrade"
 LOCK = "k3s-upgrade-agent"
+ANNOUNCEMENT = "k3s-upgrade-agent/agent"
 # The stand-in is up in 5 s: a test of a k3s that isn't need not wait for the defaults, which are minutes.
 CONFIGURATION = "restart: {timeout: 30s}\nhealth: {timeout: 20s, settle: 1s}\n"
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from . import moment, now, paths, until
-from .agent import BINARY, CONFIG, CONFIGURATION, LOCK, STATE, UNIT
+from .agent import ANNOUNCEMENT, BINARY, CONFIG, CONFIGURATION, LOCK, STATE, UNIT
 from .processes import PATIENCE
 from .watched import plan_label
 
@@ -54,6 +54,16 @@ def test_removing_the_package_keeps_the_configuration(fleet, bare):
     bare.run("apt-get", "remove", "-y", "-q", "k3s-upgrade-agent")
     assert bare.read(CONFIG) == CONFIGURATION
     assert bare.run("systemctl", "is-active", UNIT, check=False).returncode != 0
+
+
+def test_a_node_without_the_package_is_named_in_its_plan(fleet, bare):
+    assert ANNOUNCEMENT not in bare.node()["metadata"].get("annotations", {})
+    fleet.plan("nobody", [bare], version=fleet.next_version(bare))
+    fleet.until_condition("nobody", "Complete", "False", f"no agent has announced itself on: {bare.name}")
+    fleet.install(bare)
+    fleet.agent(bare).configure()
+    fleet.wait_complete("nobody")
+    assert bare.node()["metadata"]["annotations"][ANNOUNCEMENT].startswith("0.")
 
 
 def test_systemctl_and_the_journal_tell_what_the_agent_does(fleet):
