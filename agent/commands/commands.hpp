@@ -8,7 +8,8 @@
 namespace kua::commands {
 
 /// The service: runs until SIGTERM or SIGINT. Bad configuration or credentials don't end it: they
-/// are reported, and it goes on by itself when they are mended.
+/// are reported, and it goes on by itself when they are mended. 0; 1 at once, with one line and
+/// nothing changed, where another one has the state folder.
 int run(const std::filesystem::path& config_path);
 
 /// What the agent on this host is doing, on standard output. 0 when it runs and needs nobody, 1

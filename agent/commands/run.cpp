@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "agent/channel/channel.hpp"
+#include "agent/commands/claims.hpp"
 #include "agent/commands/commands.hpp"
 #include "agent/commands/local_k3s.hpp"
 #include "agent/commands/webs.hpp"
@@ -135,7 +136,6 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     http::CurlOptions direct;
     direct.proxy_from_environment = false;
     http::CurlClient api_http(direct);
-    fs::make_folders(config.folders.state);
     systemd::DbusUnits units;
     auto finder = make_finder(config, units);
     const auto local = look_for_k3s(config, finder);
@@ -228,28 +228,47 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     upgrading.join();
 }
 
-void serve_until_stopped(const std::filesystem::path& config_path, Clock& clock,
+/// Where nobody can tell which folder is configured, it is the default one: there is reported then.
+std::filesystem::path state_folder(const std::filesystem::path& config_path) {
+    try {
+        return load_config(config_path).folders.state;
+    } catch (const std::exception&) {
+        return Config().folders.state;
+    }
+}
+
+void serve_until_stopped(const std::filesystem::path& config_path, Claims& claims, Clock& clock,
                          const std::stop_token& stop) {
     std::optional<node::Report> report;
     std::string said;
     while (!stop.stop_requested()) {
         try {
             const auto config = load_config(config_path);
+            // It may name another state folder than before.
+            const auto claim = claims.claim(config.folders.state);
+            if (claim.state == Claim::State::anothers) {
+                throw Error(ErrorKind::invalid, claim.why);
+            }
             report.emplace(clock, config.folders.run, config.folders.state);
+            if (claim.state == Claim::State::failed) {
+                throw Error(ErrorKind::failed, claim.why);
+            }
             serve(config, clock, *report, stop);
         } catch (const std::exception& error) {
             if (stop.stop_requested()) {
                 return;
             }
-            if (!report) {
-                const Config defaults;
+            const Config defaults;
+            if (!report && claims.claim(defaults.folders.state).state != Claim::State::anothers) {
                 report.emplace(clock, defaults.folders.run, defaults.folders.state);
             }
             const std::string reason = error.what();
-            report->update([&](node::Status& status) {
-                status.phase = "Misconfigured";
-                status.message = reason;
-            });
+            if (report) {
+                report->update([&](node::Status& status) {
+                    status.phase = "Misconfigured";
+                    status.message = reason;
+                });
+            }
             if (reason != said) {
                 said = reason;
                 log::error(reason);
@@ -272,10 +291,18 @@ int run(const std::filesystem::path& config_path) {
     // agent's memory.
     mallopt(M_ARENA_MAX, 1);
     log_to_journal();
+    // Before anything is written, repaired or said to systemd.
+    Claims claims;
+    if (const auto claim = claims.claim(state_folder(config_path));
+        claim.state == Claim::State::anothers) {
+        log::error(format("{}; this one ends, and has changed nothing", claim.why));
+        return 1;
+    }
     log::info(format("k3s-upgrade-agent {} starts", KUA_VERSION));
     SystemClock clock;
-    std::jthread service(
-        [&](const std::stop_token& stop) { serve_until_stopped(config_path, clock, stop); });
+    std::jthread service([&](const std::stop_token& stop) {
+        serve_until_stopped(config_path, claims, clock, stop);
+    });
     systemd::notify_ready();
 
     const auto interval = systemd::watchdog_interval();

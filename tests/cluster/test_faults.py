@@ -6,10 +6,10 @@ After each the node is schedulable, k3s runs a verified release, and the Plan th
 
 import pytest
 
-from . import clocks, now
-from .agent import STATE, UNIT
+from . import clocks, now, until
+from .agent import LOCK, NAMESPACE, STATE, UNIT
 from .faults import ends_well, go_on, some, standing_still
-from .watched import is_cordoned, plan_label, version_of
+from .watched import is_cordoned, plan_label, slots, version_of
 
 
 pytestmark = pytest.mark.usefixtures("without_pauses")
@@ -110,3 +110,36 @@ def test_a_node_that_is_deleted_after_the_restart_is_rolled_back_and_registers_a
     fleet.cluster.releases.add(version)
     fleet.patch_plan("upgrades", version=version)
     ends_well(fleet, host, version)
+
+
+def test_a_second_agent_ends_with_one_line_and_leaves_the_first_ones_upgrade_alone(fleet):
+    """`k3s-upgrade-agent run` by hand beside the service, as somebody who looks for a mistake may do it."""
+    host = fleet.workers[0]
+    agent = fleet.agent(host)
+    with standing_still(fleet, host, "drain:before", drain={}) as version:
+        def traces():
+            files = [f"{STATE}/journal.json", f"{STATE}/agent.lock", "/run/k3s-upgrade-agent/status.json"]
+            return ([host.read(f) for f in files], sorted(f.name for f in host.path(STATE).iterdir()), is_cordoned(host.node()),
+                    sorted(slots(fleet.cluster.kubectl_json("get", "configmap", LOCK, "-n", NAMESPACE))), host.k3s_version())
+        before = traces()
+        assert before[2] and before[3], "the first one has cordoned the node, and has its slot"
+        second = host.run("timeout", "15", "k3s-upgrade-agent", "run", check=False)
+        assert second.returncode == 1, second
+        assert second.stdout == "" and second.stderr.count("\n") == 1, second
+        assert f"process {agent.pid}, " in second.stderr and "systemctl status k3s-upgrade-agent" in second.stderr
+        assert traces() == before
+        # Whoever only looks is not held up.
+        assert agent.status()["running"] and agent.status()["pid"] == agent.pid
+        go_on(agent)
+    ends_well(fleet, host, version)
+
+
+def test_an_agent_that_was_killed_leaves_no_lock_behind(fleet):
+    host = fleet.workers[0]
+    agent = fleet.agent(host)
+    pid, begun = agent.pid, now()
+    agent.kill()
+    agent.heard("starts", begun)
+    until(lambda: agent.pid not in (0, pid), "the next agent")
+    assert host.read(f"{STATE}/agent.lock").strip() == str(agent.pid)
+    assert not agent.records(begun, "another k3s-upgrade-agent")
