@@ -11,6 +11,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua {
 
@@ -260,8 +261,9 @@ bool SystemClock::wait_for(Duration duration, std::stop_token stop) {
     std::mutex mutex;
     std::condition_variable_any never;
     std::unique_lock lock(mutex);
-    // "Forever" must not overflow when it is added to the time now.
-    never.wait_for(lock, stop, std::min<Duration>(duration, hours(24 * 365)), [] { return false; });
+    wait_in_pieces(duration, stop, [&](Duration piece) {
+        return never.wait_for(lock, stop, piece, [] { return false; });
+    });
     return !stop.stop_requested();
 }
 

@@ -7,6 +7,7 @@
 #include <stop_token>
 
 #include "lib/base/clock.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua {
 
@@ -24,7 +25,9 @@ class Wakeup {
     /// Waits to be rung, for `longest`, or for `stop`.
     void wait(Duration longest, std::stop_token stop) {
         std::unique_lock guard(mutex_);
-        rung_.wait_for(guard, stop, longest, [this] { return ringing_; });
+        wait_in_pieces(longest, stop, [&](Duration piece) {
+            return rung_.wait_for(guard, stop, piece, [this] { return ringing_; });
+        });
         ringing_ = false;
     }
 
