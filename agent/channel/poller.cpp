@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/log/log.hpp"
 
 namespace kua::channel {
@@ -26,7 +27,7 @@ Poller::Poller(http::Client& web, Clock& clock, Pace pace, std::string cluster_i
       pace_(pace),
       cluster_id_(std::move(cluster_id)),
       changed_(changed),
-      thread_([this](const std::stop_token& stop) { run(stop); }) {}
+      thread_(watched("the channels", [this](const std::stop_token& stop) { run(stop); })) {}
 
 Poller::~Poller() = default;
 

@@ -8,6 +8,7 @@
 
 #include "agent/lock/view.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/log/log.hpp"
 
@@ -372,7 +373,7 @@ HeldSlot::HeldSlot(Slots& slots, Clock& clock, std::string plan, std::string has
       version_(std::move(version)),
       renewed_(since),
       written_(clock.monotonic()),
-      thread_([this](const std::stop_token& stop) { run(stop); }) {}
+      thread_(watched("the slot's renewal", [this](const std::stop_token& stop) { run(stop); })) {}
 
 HeldSlot::~HeldSlot() {
     thread_.request_stop();
@@ -424,7 +425,10 @@ void HeldSlot::run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         {
             std::unique_lock guard(mutex_);
-            if (changed_.wait_for(guard, stop, wait, [this] { return dirty_; })) {
+            const bool is_dirty = wait_in_pieces(wait, stop, [&](Duration piece) {
+                return changed_.wait_for(guard, stop, piece, [this] { return dirty_; });
+            });
+            if (is_dirty) {
                 const auto next = written_ + kBetweenWrites - clock_.monotonic();
                 changed_.wait_for(guard, stop, next, [] { return false; });
             }

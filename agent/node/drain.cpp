@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/base/wakeup.hpp"
 #include "lib/kube/objects.hpp"
 #include "lib/kube/watch.hpp"
@@ -109,11 +110,13 @@ void at_once(const std::vector<PodRef>& pods, const std::function<void(std::size
     {
         std::vector<std::jthread> threads;
         for (std::size_t index = 1; index < pods.size(); ++index) {
-            threads.emplace_back(guarded, index);
+            threads.emplace_back(watched("an eviction", guarded), index);
         }
         if (!pods.empty()) {
             guarded(0);
         }
+        const Waiting waiting(kAsLongAsOthers);
+        threads.clear();
     }
     for (const auto& error : errors) {
         if (error) {

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "lib/base/error.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua::crypto {
 
@@ -40,6 +41,7 @@ Hasher::Hasher(Hasher&&) noexcept = default;
 Hasher& Hasher::operator=(Hasher&&) noexcept = default;
 
 void Hasher::update(std::string_view data) {
+    mark_progress();
     check(state_ && EVP_DigestUpdate(state_->running.get(), data.data(), data.size()) == 1);
 }
 

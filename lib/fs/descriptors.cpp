@@ -8,6 +8,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua::fs {
 
@@ -26,6 +27,7 @@ UniqueFd open_or_fail(std::string_view deed, const Path& path, int flags, mode_t
 }
 
 void sync_file(const UniqueFd& fd, const Path& path) {
+    const Waiting waiting(kLongestSync);
     if (::fsync(fd.get()) != 0) {
         fail("syncing", path, errno);
     }

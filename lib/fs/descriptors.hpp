@@ -7,9 +7,14 @@
 #include <filesystem>
 #include <string_view>
 
+#include "lib/base/clock.hpp"
 #include "lib/base/unique_fd.hpp"
 
 namespace kua::fs {
+
+/// How long a disk may take to write what memory has held back for it: an SD card takes minutes for
+/// some hundred megabytes. A sync can't be cut into pieces.
+inline constexpr Duration kLongestSync = std::chrono::minutes(10);
 
 /// Throws Error{failed}: "<deed> <path>: <what errno's value `number` means>".
 [[noreturn]] void fail(std::string_view deed, const std::filesystem::path& path, int number);

@@ -17,6 +17,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/fs/attributes.hpp"
 #include "lib/fs/descriptors.hpp"
 
@@ -32,6 +33,7 @@ Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_p
 
 void sync_folder(const Path& folder) {
     const UniqueFd fd = open_or_fail("opening folder", folder, O_RDONLY | O_DIRECTORY);
+    const Waiting waiting(kLongestSync);
     // EINVAL: a file system that knows no fsync of folders (some network ones); there is nothing
     // more to be done there.
     if (::fsync(fd.get()) != 0 && errno != EINVAL) {
@@ -109,6 +111,7 @@ void copy_content(const UniqueFd& from, const Path& from_path, const UniqueFd& t
                   const Path& to_path, const std::stop_token& stop) {
     static constexpr std::size_t kPiece = 1U << 20U;
     const auto check_stop = [&stop] {
+        mark_progress();
         if (stop.stop_requested()) {
             throw Error(ErrorKind::stopped, "stopped");
         }
@@ -326,6 +329,7 @@ std::uint64_t free_bytes(const Path& path) {
 
 void sync_file_system(const Path& folder) {
     const UniqueFd fd = open_or_fail("opening", folder, O_RDONLY | O_DIRECTORY);
+    const Waiting waiting(kLongestSync);
     if (::syncfs(fd.get()) != 0) {
         fail("syncing the file system of", folder, errno);
     }
@@ -385,6 +389,7 @@ void Writer::write(std::string_view data) {
     if (!fd_) {
         throw Error(ErrorKind::failed, format("writing {}: already committed", path_.string()));
     }
+    mark_progress();
     write_all(fd_, data, path_);
     size_ += data.size();
     // All at once in fsync it would also hold up whoever else syncs on this disk: etcd.

@@ -16,6 +16,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua::fs {
 
@@ -49,7 +50,7 @@ FolderWatch::FolderWatch(const std::filesystem::path& folder, std::function<void
         throw Error(ErrorKind::failed,
                     format("watching {}: {}", folder_.string(), errno_text(errno)));
     }
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread(watched(format("the watch on {}", folder_.string()), [this] { run(); }));
 }
 
 FolderWatch::~FolderWatch() {
@@ -128,8 +129,13 @@ bool FolderWatch::take_events() {
 
 bool FolderWatch::wait(Duration longest, bool& more) const {
     std::array<pollfd, 2> waited{{{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
-    const int result = ::poll(waited.data(), waited.size(),
-                              longest < Duration::zero() ? -1 : static_cast<int>(longest.count()));
+    const bool for_ever = longest < Duration::zero();
+    const auto piece = for_ever ? longest_piece() : longest;
+    int result = 0;
+    do {
+        const Waiting waiting(piece);
+        result = ::poll(waited.data(), waited.size(), static_cast<int>(piece.count()));
+    } while (result == 0 && for_ever);
     more = result > 0 && (waited[0].revents & POLLIN) != 0;
     return result <= 0 || waited[1].revents == 0;
 }

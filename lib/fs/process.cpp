@@ -17,6 +17,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/base/unique_fd.hpp"
 #include "lib/fs/launch.hpp"
 
@@ -156,7 +157,7 @@ class Stream {
 int poll_timeout(Monotonic deadline, bool without_pidfd) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    const auto most = without_pidfd ? Duration(20) : Duration(std::chrono::hours(1));
+    const auto most = without_pidfd ? Duration(20) : longest_piece();
     return static_cast<int>(std::clamp(left, Duration(0), most).count());
 }
 
@@ -232,8 +233,9 @@ Finished run(const Command& command, std::stop_token stop) {
                                        {out.fd(), POLLIN, 0},
                                        {err.fd(), POLLIN, 0},
                                        {stop_event.get(), POLLIN, 0}}};
-        const int ready =
-            ::poll(watched.data(), watched.size(), poll_timeout(deadline, child.pidfd() < 0));
+        const int timeout = poll_timeout(deadline, child.pidfd() < 0);
+        const Waiting waiting{Duration(timeout)};
+        const int ready = ::poll(watched.data(), watched.size(), timeout);
         if (ready < 0 && errno != EINTR) {
             throw Error(ErrorKind::failed,
                         format("waiting for {}: {}", command.program.string(), errno_text(errno)));

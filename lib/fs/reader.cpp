@@ -10,6 +10,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/fs/descriptors.hpp"
 
 namespace kua::fs {
@@ -56,6 +57,7 @@ Reader::Seen Reader::look() const {
 }
 
 std::string_view Reader::read() {
+    mark_progress();
     while (true) {
         const ssize_t size = ::read(fd_.get(), piece_.data(), piece_.size());
         if (size >= 0) {

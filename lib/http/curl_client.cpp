@@ -17,6 +17,7 @@
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/number.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/http/address.hpp"
 #include "lib/http/curl_transfer.hpp"
 #include "lib/http/url.hpp"
@@ -29,6 +30,9 @@ namespace {
 constexpr long kMostIdleConnections = 8;
 // A body that nobody asked to have streamed: the text of an error.
 constexpr std::uint64_t kMostCollected = 1ULL << 20U;
+// libcurl waits for the thread that looks up a name, which can't be stopped: with several name
+// servers and search domains (resolv.conf) that takes minutes.
+constexpr Duration kLongestLookup = std::chrono::minutes(5);
 
 CurlOptions with_proxies(CurlOptions options) {
     if (!options.proxies) {
@@ -55,13 +59,17 @@ class CurlClient::Engine {
         if (multi_ == nullptr) throw std::bad_alloc();
         curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
         curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, kMostIdleConnections);
-        thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+        thread_ = std::jthread(
+            watched("the HTTP client", [this](const std::stop_token& stop) { run(stop); }));
     }
 
     ~Engine() {
         thread_.request_stop();
         curl_multi_wakeup(multi_);
-        thread_.join();
+        {
+            const Waiting waiting(kAsLongAsOthers);
+            thread_.join();
+        }
         // Their transfers have failed; they may still be on their way out of send() or stream().
         std::unique_lock lock(mutex_);
         callers_left_.wait(lock, [this] { return callers_ == 0; });
@@ -111,14 +119,15 @@ class CurlClient::Engine {
         sigfillset(&all);
         pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
-        constexpr int kLongMs = 3'600'000;
         while (!stop.stop_requested()) {
             obey();
             int running = 0;
             curl_multi_perform(multi_, &running);
             collect();
             // Returns earlier for sockets, libcurl's own timers and curl_multi_wakeup.
-            curl_multi_poll(multi_, nullptr, 0, kLongMs, nullptr);
+            const Duration piece = longest_piece();
+            const Waiting waiting(piece);
+            curl_multi_poll(multi_, nullptr, 0, static_cast<int>(piece.count()), nullptr);
         }
         close();
     }
@@ -144,7 +153,7 @@ class CurlClient::Engine {
                 } else {
                     long local_port = 0;
                     curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &local_port);
-                    curl_multi_remove_handle(multi_, easy);
+                    remove(easy);
                     running_.erase(easy);
                     const auto since = transfer->silent_since();
                     if (since && local_port > 0) hang_up_if_dead(local_port, *since);
@@ -166,6 +175,11 @@ class CurlClient::Engine {
         sockets_.hang_up(local_port);
     }
 
+    void remove(CURL* easy) {
+        const Waiting waiting(kLongestLookup);
+        curl_multi_remove_handle(multi_, easy);
+    }
+
     void collect() {
         int left = 0;
         while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
@@ -177,7 +191,7 @@ class CurlClient::Engine {
             if (found == running_.end()) continue;
             const std::shared_ptr<Transfer> transfer = found->second;
             running_.erase(found);
-            curl_multi_remove_handle(multi_, easy);
+            remove(easy);
             transfer->finish(code);
         }
     }
@@ -193,7 +207,7 @@ class CurlClient::Engine {
             if (deed == Deed::start) transfer->abandon();
         }
         for (const auto& [easy, transfer] : running_) {
-            curl_multi_remove_handle(multi_, easy);
+            remove(easy);
             transfer->abandon();
         }
         running_.clear();

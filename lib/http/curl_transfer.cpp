@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/http/address.hpp"
 
 namespace kua::http {
@@ -223,11 +224,10 @@ void Transfer::wait(std::unique_lock<std::mutex>& lock, const std::stop_token& s
         const Monotonic silent_until = std::max(waiting_since, last_arrival_) + idle_timeout_;
         const bool idle_first = idle_timeout_ > Duration::zero() && silent_until < until;
         if (idle_first) until = silent_until;
-        if (until == Monotonic::max()) {
-            changed_.wait(lock, stop, come);
-            continue;
-        }
-        if (changed_.wait_until(lock, stop, until, come)) continue;
+        const Duration piece = longest_piece();
+        const Waiting waiting(piece);
+        const Monotonic piece_end = std::chrono::steady_clock::now() + piece;
+        if (changed_.wait_until(lock, stop, std::min(until, piece_end), come)) continue;
         if (stop.stop_requested() || std::chrono::steady_clock::now() < until) continue;
         if (!idle_first) {
             if (last_arrival_ == started_) silent_since_ = started_;
@@ -268,7 +268,12 @@ bool Transfer::await_data(std::string& data, bool* resume, const std::stop_token
     std::unique_lock lock(mutex_);
     // Not libcurl's own limit: that one lets megabytes pass and then falls silent for as long as
     // they should have taken.
-    changed_.wait_until(lock, stop, not_before_, [] { return false; });
+    const auto now = std::chrono::steady_clock::now();
+    if (not_before_ > now) {
+        wait_in_pieces(std::chrono::ceil<Duration>(not_before_ - now), stop, [&](Duration piece) {
+            return changed_.wait_for(lock, stop, piece, [] { return false; });
+        });
+    }
     wait(lock, stop, false);
     *resume = std::exchange(held_back_, false);
     if (!pending_.empty()) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua::kube {
 
@@ -61,7 +62,8 @@ Watch::Watch(Client& client, Selection selection, std::function<void()> on_chang
       selection_(std::move(selection)),
       on_change_(std::move(on_change)),
       pace_(pace) {
-    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    thread_ = std::jthread(watched(format("the watch on {}", selection_.path),
+                                   [this](const std::stop_token& stop) { run(stop); }));
 }
 
 Watch::~Watch() = default;  // thread_ goes first: it is asked to stop, and joined
@@ -277,7 +279,11 @@ std::optional<Json> wait_for(Client& client, const Selection& selection, const s
     for (;;) {
         {
             std::unique_lock lock(mutex);
-            const bool in_time = news_came.wait_until(lock, stop, deadline, [&] { return news; });
+            const auto left =
+                std::chrono::ceil<Duration>(deadline - std::chrono::steady_clock::now());
+            const bool in_time = wait_in_pieces(left, stop, [&](Duration piece) {
+                return news_came.wait_for(lock, stop, piece, [&] { return news; });
+            });
             if (stop.stop_requested()) {
                 throw Error(ErrorKind::stopped, format("waiting for {}: stopped", name));
             }

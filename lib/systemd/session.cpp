@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 
 namespace kua::systemd {
 
@@ -111,10 +112,11 @@ bool Session::turn(const Patience& patience) {
     }
     const auto data = connection_->getEventLoopPollData();
     std::array<pollfd, 2> watched{{{data.fd, data.events, 0}, {patience.event(), POLLIN, 0}}};
-    Duration timeout = std::min<Duration>(left, std::chrono::hours(1));
+    Duration timeout = std::min(left, longest_piece());
     if (const auto relative = data.getRelativeTimeout()) {
         timeout = std::min(timeout, std::chrono::ceil<Duration>(*relative));
     }
+    const Waiting waiting(timeout);
     if (::poll(watched.data(), watched.size(), static_cast<int>(timeout.count())) < 0 &&
         errno != EINTR) {
         throw Error(ErrorKind::failed, format("waiting for D-Bus: {}", errno_text(errno)));

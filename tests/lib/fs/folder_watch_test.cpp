@@ -7,6 +7,7 @@
 #include <fstream>
 #include <mutex>
 
+#include "tests/lib/base/shows_progress.hpp"
 #include "tests/lib/fs/temp_folder.hpp"
 
 namespace kua::fs {
@@ -113,6 +114,13 @@ TEST_F(FolderWatchTest, FollowsALinkToTheFolder) {
     const FolderWatch watch(path("link"), std::ref(calls_), Duration(1));
     write("real/f");
     EXPECT_TRUE(calls_.next());
+}
+
+TEST_F(FolderWatchTest, ShowsProgressWhileNothingHappens) {
+    test::expect_progress([this](const std::stop_token& stop) {
+        const FolderWatch watch(folder_.path(), [] {});
+        test::wait_for_stop(stop);
+    });
 }
 
 TEST_F(FolderWatchTest, EndsWhileNothingHappens) {

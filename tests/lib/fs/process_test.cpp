@@ -17,6 +17,7 @@
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
 #include "lib/base/unique_fd.hpp"
+#include "tests/lib/base/shows_progress.hpp"
 #include "tests/lib/fs/temp_folder.hpp"
 
 namespace kua::fs {
@@ -203,6 +204,14 @@ TEST(Run, KillsTheWholeGroupWhenStopped) {
         EXPECT_EQ(error.kind(), ErrorKind::stopped);
     }
     EXPECT_TRUE(witness.is_alone());
+}
+
+TEST(Run, ShowsProgressWhileTheProgramRuns) {
+    test::expect_progress([](const std::stop_token& stop) {
+        Command command = shell("exec sleep 600");
+        command.timeout = 1h;
+        EXPECT_THROW(run(command, stop), Error);
+    });
 }
 
 TEST(Run, EndsAtOnceWhenStoppedBefore) {

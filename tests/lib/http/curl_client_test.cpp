@@ -14,6 +14,7 @@
 
 #include "lib/base/format.hpp"
 #include "lib/base/unique_fd.hpp"
+#include "tests/lib/base/shows_progress.hpp"
 #include "tests/lib/http/fixture.hpp"
 
 namespace kua::http {
@@ -195,6 +196,25 @@ TEST_F(CurlClient, StopsWaitingAtOnceWhenTold) {
     received.get_future().wait();
     stop.request_stop();
     EXPECT_EQ(outcome.get(), ErrorKind::stopped);
+}
+
+TEST_F(CurlClient, ShowsProgressWhileTheServerIsSilent) {
+    TlsServer server(identity_, [](Connection& connection) {
+        connection.receive();
+        connection.wait_for_close();
+    });
+    Request sent = request(server.url("/"));
+    sent.timeout = Duration::zero();
+    test::expect_progress([&](const std::stop_token& stop) {
+        EXPECT_EQ(error_of([&] { client_.send(sent, stop); }).kind(), ErrorKind::stopped);
+    });
+}
+
+TEST_F(CurlClient, ShowsProgressWhileThereIsNothingToDo) {
+    test::expect_progress([](const std::stop_token& stop) {
+        const http::CurlClient idle(CurlOptions{"", false});
+        test::wait_for_stop(stop);
+    });
 }
 
 TEST_F(CurlClient, DoesNothingWhenToldToStopBefore) {

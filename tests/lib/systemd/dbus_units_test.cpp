@@ -11,6 +11,7 @@
 #include "lib/base/error.hpp"
 #include "tests/fakes/systemd_bus/private_bus.hpp"
 #include "tests/fakes/systemd_bus/systemd_bus.hpp"
+#include "tests/lib/base/shows_progress.hpp"
 
 // LeakSanitizer asks for this. sdbus-c++ 1.2 leaks the sd_bus object when the bus at an *address*
 // is not there; the system bus, which the agent uses, is opened by libsystemd itself, and does not
@@ -374,6 +375,13 @@ TEST_F(WaitSettled, ReturnsTheLastStateWhenTheDeadlinePasses) {
     const UnitState last = units_.wait_settled("k3s.service", kShort, {});
     EXPECT_EQ(last.active_state, "activating");
     EXPECT_EQ(last.n_restarts, 9U);
+}
+
+TEST_F(WaitSettled, ShowsProgressWhileItWaits) {
+    start_systemd(k3s_in_state("activating", "start"));
+    test::expect_progress([this](const std::stop_token& stop) {
+        EXPECT_THROW(units_.wait_settled("k3s.service", 1h, stop), Error);
+    });
 }
 
 TEST_F(WaitSettled, IsNotFooledByACrashLoop) {
