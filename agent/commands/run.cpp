@@ -12,12 +12,14 @@
 #include "agent/commands/claims.hpp"
 #include "agent/commands/commands.hpp"
 #include "agent/commands/local_k3s.hpp"
+#include "agent/commands/watchdog.hpp"
 #include "agent/commands/webs.hpp"
 #include "agent/config.hpp"
 #include "agent/coordinator/coordinator.hpp"
 #include "agent/upgrade/node_loop.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/pulse.hpp"
 #include "lib/fs/files.hpp"
 #include "lib/fs/folder_watch.hpp"
 #include "lib/http/curl_client.hpp"
@@ -68,15 +70,15 @@ void log_to_journal() {
 class Loop {
   public:
     template <typename Body>
-    Loop(std::stop_source& all, Body body)
-        : thread_([this, &all, body = std::move(body)] {
+    Loop(std::string name, std::stop_source& all, Body body)
+        : thread_(watched(std::move(name), [this, &all, body = std::move(body)] {
               try {
                   body(all.get_token());
               } catch (...) {
                   error_ = std::current_exception();
                   all.request_stop();
               }
-          }) {}
+          })) {}
 
     void join() {
         thread_.join();
@@ -222,8 +224,12 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     }
 
     const std::stop_callback forward(stop, [&both] { both.request_stop(); });
-    Loop coordinating(both, [&](const std::stop_token& token) { coordinator.run(token); });
-    Loop upgrading(both, [&](const std::stop_token& token) { node_loop.run(token); });
+    // Until both are gone, however they end.
+    const Waiting waiting(kAsLongAsOthers);
+    Loop coordinating("the coordinator", both,
+                      [&](const std::stop_token& token) { coordinator.run(token); });
+    Loop upgrading("the node's loop", both,
+                   [&](const std::stop_token& token) { node_loop.run(token); });
     coordinating.join();
     upgrading.join();
 }
@@ -278,6 +284,17 @@ void serve_until_stopped(const std::filesystem::path& config_path, Claims& claim
     }
 }
 
+/// Whether one of them came before it is time to look after the watchdog.
+bool signal_came(const sigset_t& signals, const std::optional<Watchdog>& watchdog) {
+    if (!watchdog) {
+        return sigwaitinfo(&signals, nullptr) > 0;
+    }
+    const auto time = watchdog->look_every();
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+    const timespec wait{seconds.count(), std::chrono::nanoseconds(time - seconds).count()};
+    return sigtimedwait(&signals, nullptr, &wait) > 0;
+}
+
 }  // namespace
 
 int run(const std::filesystem::path& config_path) {
@@ -299,26 +316,20 @@ int run(const std::filesystem::path& config_path) {
         return 1;
     }
     log::info(format("k3s-upgrade-agent {} starts", KUA_VERSION));
+    std::optional<Watchdog> watchdog;
+    if (const auto interval = systemd::watchdog_interval()) {
+        watchdog.emplace(*interval, &systemd::notify_watchdog);
+    }
     SystemClock clock;
-    std::jthread service([&](const std::stop_token& stop) {
-        serve_until_stopped(config_path, claims, clock, stop);
-    });
+    std::jthread service(watched(watchdog ? &watchdog->pulses() : nullptr, "the service",
+                                 [&](const std::stop_token& stop) {
+                                     serve_until_stopped(config_path, claims, clock, stop);
+                                 }));
     systemd::notify_ready();
 
-    const auto interval = systemd::watchdog_interval();
-    while (true) {
-        int signal = -1;
-        if (interval) {
-            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*interval);
-            const timespec wait{seconds.count(),
-                                std::chrono::nanoseconds(*interval - seconds).count()};
-            signal = sigtimedwait(&signals, nullptr, &wait);
-            systemd::notify_watchdog();
-        } else {
-            signal = sigwaitinfo(&signals, nullptr);
-        }
-        if (signal > 0) {
-            break;
+    while (!signal_came(signals, watchdog)) {
+        if (watchdog) {
+            watchdog->look();
         }
     }
     systemd::notify_stopping();
