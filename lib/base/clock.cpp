@@ -11,6 +11,7 @@
 
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/go_duration.hpp"
 #include "lib/base/pulse.hpp"
 
 namespace kua {
@@ -144,102 +145,6 @@ std::optional<WallTime> read_rfc3339(std::string_view text) {
     return WallTime(whole) + std::chrono::duration_cast<WallTime::duration>(fraction);
 }
 
-struct Unit {
-    std::string_view name;
-    std::uint64_t nanoseconds;
-};
-
-/// Go accepts both code points for µ.
-constexpr std::array kUnits{
-    Unit{"ns", 1},
-    Unit{"us", 1'000},
-    Unit{"\u00b5s", 1'000},
-    Unit{"\u03bcs", 1'000},
-    Unit{"ms", 1'000'000},
-    Unit{"s", 1'000'000'000},
-    Unit{"m", 60'000'000'000},
-    Unit{"h", 3'600'000'000'000},
-};
-
-/// One `<number><unit>` of a Go duration, taken off the front of `text`, in nanoseconds. Rules:
-/// Go's time.ParseDuration.
-std::optional<std::uint64_t> take_term(std::string_view& text) {
-    std::uint64_t whole = 0;
-    bool any_digit = false;
-    while (!text.empty() && is_digit(text.front())) {
-        if (__builtin_mul_overflow(whole, std::uint64_t{10}, &whole) ||
-            __builtin_add_overflow(whole, static_cast<std::uint64_t>(text.front() - '0'), &whole)) {
-            return std::nullopt;
-        }
-        any_digit = true;
-        text.remove_prefix(1);
-    }
-    // Exactly as Go does it, so that the result is Go's to the last nanosecond.
-    std::uint64_t fraction = 0;
-    double scale = 1;
-    if (!text.empty() && text.front() == '.') {
-        text.remove_prefix(1);
-        bool full = false;
-        while (!text.empty() && is_digit(text.front())) {
-            std::uint64_t longer = 0;
-            full = full || __builtin_mul_overflow(fraction, std::uint64_t{10}, &longer) ||
-                   __builtin_add_overflow(longer, static_cast<std::uint64_t>(text.front() - '0'),
-                                          &longer);
-            if (!full) {
-                fraction = longer;
-                scale *= 10;
-            }
-            any_digit = true;
-            text.remove_prefix(1);
-        }
-    }
-    if (!any_digit) {
-        return std::nullopt;
-    }
-    const std::size_t length = std::min(text.find_first_of(".0123456789"), text.size());
-    const auto* const unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& candidate) {
-        return candidate.name == text.substr(0, length);
-    });
-    if (unit == kUnits.end()) {
-        return std::nullopt;
-    }
-    text.remove_prefix(length);
-    const auto part = static_cast<std::uint64_t>(static_cast<double>(fraction) *
-                                                 (static_cast<double>(unit->nanoseconds) / scale));
-    std::uint64_t value = 0;
-    if (__builtin_mul_overflow(whole, unit->nanoseconds, &value) ||
-        __builtin_add_overflow(value, part, &value)) {
-        return std::nullopt;
-    }
-    return value;
-}
-
-std::optional<Duration> read_duration(std::string_view text) {
-    const bool negative = !text.empty() && text.front() == '-';
-    if (!text.empty() && (text.front() == '-' || text.front() == '+')) {
-        text.remove_prefix(1);
-    }
-    if (text == "0") {
-        return Duration(0);
-    }
-    if (text.empty()) {
-        return std::nullopt;
-    }
-    std::uint64_t sum = 0;
-    while (!text.empty()) {
-        const auto term = take_term(text);
-        if (!term || __builtin_add_overflow(sum, *term, &sum)) {
-            return std::nullopt;
-        }
-    }
-    if (sum > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        return std::nullopt;
-    }
-    const auto value =
-        std::chrono::duration_cast<Duration>(nanoseconds(static_cast<std::int64_t>(sum)));
-    return negative ? -value : value;
-}
-
 std::mt19937& random_source() {
     static thread_local std::mt19937 source{std::random_device{}()};
     return source;
@@ -284,12 +189,7 @@ WallTime parse_rfc3339(std::string_view text) {
 }
 
 Duration parse_duration(std::string_view text) {
-    const auto duration = read_duration(text);
-    if (!duration) {
-        throw Error(ErrorKind::invalid,
-                    format("\"{}\" is not a duration like 1h30m, 90s or 500ms", excerpt(text, 60)));
-    }
-    return *duration;
+    return std::chrono::duration_cast<Duration>(parse_go_duration(text));
 }
 
 std::string to_text(Duration duration) {

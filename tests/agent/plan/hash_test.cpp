@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each expectation can be made again: `printf %s 'v1.31.4-k3s1system-upgrade<text>' | sha224sum`,
-// with the text of its case, which is what SUC adds to its digest for those fields.
+// Where a text stands with it, an expectation can be made again: `printf %s
+// 'v1.31.4-k3s1system-upgrade<text>' | sha224sum`, with that text, which is what SUC adds to its
+// digest for those fields.
 #include "agent/plan/hash.hpp"
 
 #include <gtest/gtest.h>
@@ -84,11 +85,9 @@ TEST(Hash, FollowsTheDigestAnnotationAsSucDoes) {
         // wrangler's convert.ToString: of a list the first, without white space around it.
         {"of a list the first", "spec.prepare.args", "prepare",
          "108f935a85167b58bf6a6516ced9ce060f0ff2dea9a03903518e9e4f"},
-        {"an item by its number", "spec.prepare.args.1", "server-plan",
-         "abaddccbd63e451110eb1ae7dff74a600e455c9046567c96607bf2ba"},
-        {"a number as Go's Atoi takes it", "spec.prepare.args.+01", "server-plan",
-         "abaddccbd63e451110eb1ae7dff74a600e455c9046567c96607bf2ba"},
-        {"an item that is not there", "spec.prepare.args.7", "", kPlain},
+        // wrangler's data.GetValue goes through maps only (its GetValueFromAny would take numbers).
+        {"an item by its number", "spec.prepare.args.1", "", kPlain},
+        {"something within an item", "spec.secrets.0.name", "", kPlain},
         {"an item by no number", "spec.prepare.args.first", "", kPlain},
         {"an empty list", "spec.tolerations", "", kPlain},
         {"of a list of maps the first", "spec.secrets", "map[ignoreUpdates:true name:s path:/s]",
@@ -118,6 +117,90 @@ TEST(Hash, FollowsTheDigestAnnotationAsSucDoes) {
     };
     for (const auto& [name, digest, text, expected] : cases) {
         EXPECT_EQ(hash(digest), expected) << name << ", for which SUC hashes " << text;
+    }
+}
+
+// What SUC v0.20.1 (wrangler v3.7.0-rc.1, Kubernetes 1.36) computes: its DigestStatus, run on these
+// Plans as its client reads them.
+TEST(Hash, IsOverThePlanAsSucsTypesWriteIt) {
+    struct Case {
+        std::string name;
+        std::string spec;
+        std::string digest;
+        std::string expected;
+    };
+    const std::vector<Case> cases = {
+        {"a field that SUC does not have", R"({"unknown": {"a": 1}})", "spec.unknown", kPlain},
+        {"one further in", R"({"drain": {"extra": true}})", "spec.drain",
+         "f9913e2c463ca57a2e960380f90614279590d79c09f4afe67e0b34cb"},
+        {"a structure that is always written", R"({})", "spec",
+         "c3812d55c087e9fff879cea992791bcc48aa5efcd2498bb8de70c355"},
+        {"an empty text that is always written", R"({"upgrade": {}})", "spec.upgrade",
+         "1525d00f0941d6dd6a5e25cce58e9908a939d4596d00ec3574e59b1f"},
+        {"an empty text that is not", R"({"upgrade": {"envs": [{"name": "A", "value": ""}]}})",
+         "spec.upgrade.envs", "64f9895c77f80ad8aeeea58930381c6afe12658f3f3e109d948bdc27"},
+        {"a variable without a name", R"({"upgrade": {"envs": [{}, {"name": "B"}]}})",
+         "spec.upgrade.envs", "25eeb9256943b55cc94308459cea0363b424d9ae280f1c2428fbd2ec"},
+        {"a quantity of its own",
+         R"({"upgrade": {"envs": [{"name": "A", "valueFrom": {"resourceFieldRef": {}}}]}})",
+         "spec.upgrade.envs", "a5199877799f61bfd5927cbbd543506a4935ce9e880843514a7d38fa"},
+        {"what embeds a reference",
+         R"({"upgrade": {"envFrom": [{"configMapRef": {"name": "", "optional": false}}]}})",
+         "spec.upgrade.envFrom", "a57fbae4eddae421f04d0675cbe9b29657e63a45206d1849e7e6c108"},
+        {"a null in a list of texts", R"({"upgrade": {"args": [null, "a"]}})", "spec.upgrade",
+         "c62fcaf3f1b4e615c8e7d9c41cceb1c4b4233b2d7e0cf632cb1422ba"},
+        {"a null in a list of structures", R"({"upgrade": {"volumes": [null]}})",
+         "spec.upgrade.volumes", "40e63ac4ffa62ef5d4394c5665e4f7c649788de9df8620984b736a72"},
+        {"a null", R"({"drain": null})", "spec.drain,spec",
+         "c3812d55c087e9fff879cea992791bcc48aa5efcd2498bb8de70c355"},
+        {"a null among labels", R"({"postCompleteLabels": {"a": null, "b": "c"}})",
+         "spec.postCompleteLabels", "e82b667692a1a592b5dae5f70c8b6c1d5ba5d0a23e55e830d21cc015"},
+        {"an empty structure behind a pointer", R"({"window": {}, "drain": {}})",
+         "spec.window,spec.drain", "166cec7c3338525b17ec5c44572c81da8b2f35d90f2d309bb306aa4a"},
+        {"an empty structure in a list", R"({"imagePullSecrets": [{}]})", "spec.imagePullSecrets",
+         "f9913e2c463ca57a2e960380f90614279590d79c09f4afe67e0b34cb"},
+        {"zeros behind pointers",
+         R"({"upgrade": {"securityContext": {"privileged": false, "runAsUser": 0, "procMount": "", "capabilities": {"add": []}}}})",
+         "spec.upgrade.securityContext",
+         "ffd301ed2b4226d04d438988230e85ae3a3c1dc1a1e01ad14de94ad3"},
+        {"a profile's type", R"({"upgrade": {"securityContext": {"seccompProfile": {}}}})",
+         "spec.upgrade.securityContext",
+         "502915ca4454b1db42d589e752f524c2b4899050407d0cc764129854"},
+        {"a toleration",
+         R"({"tolerations": [{"key": "", "operator": "Exists", "tolerationSeconds": 0}]})",
+         "spec.tolerations", "e704a8c24a7df09cd30d5da046b94a34833701fd5ddd4d1f514d6380"},
+        {"a selector's requirement",
+         R"({"nodeSelector": {"matchExpressions": [{"key": "k", "operator": "Exists", "values": []}]}})",
+         "spec.nodeSelector", "88c63ff858280e8ccf07d0212945dd9afe8cce845eeca684fe1a5c8a"},
+        {"a Secret", R"({"secrets": [{"name": "s", "ignoreUpdates": true, "defaultMode": 0}]})",
+         "spec.secrets", "3e4dd3e9f8feeedb33f85708a02191e8c28e77658dafcad588abfd18"},
+        {"zeros that are not written", R"({"concurrency": 0, "cordon": false, "version": ""})",
+         "spec.concurrency,spec.cordon,spec.version,spec",
+         "c3812d55c087e9fff879cea992791bcc48aa5efcd2498bb8de70c355"},
+        {"a number of 64 bits", R"({"jobActiveDeadlineSecs": -9223372036854775808})",
+         "spec.jobActiveDeadlineSecs", "264d8f6ea3f0ed7dcfb27decbfed28fdb9011e32cda9aeeee7453975"},
+        {"a timeout as a number", R"({"drain": {"timeout": 300}})", "spec.drain.timeout",
+         "b466467773b8fddef121354cc50187d9db7924c7f7bc5d75a52dda33"},
+        {"white space that only Unicode knows", R"({"channel": "\u00a0 x\u3000"})", "spec.channel",
+         "2be323bacb60245eabb698ce208d9264a2eea9cf881d40dec91b3807"},
+        {"nothing but white space", R"({"channel": " \u2003\u000b"})", "spec.channel", kPlain},
+        {"a name with a dot in it", R"({"postCompleteLabels": {"a.b": "c"}})",
+         "spec.postCompleteLabels.a.b", kPlain},
+        {"nothing between the dots", R"({"cordon": true})", "spec..cordon,.spec,spec.", kPlain},
+        {"what SUC has just found out", R"({})", "status.latestVersion",
+         "b25546b7bf44ad83c104bc7d7183a5fe7b37a55bf25889ee001682bb"},
+        {"microseconds", R"({"postCompleteDelay": "1.5us"})", "spec.postCompleteDelay",
+         "647c302fcd9e90da91c082f44fb89bcdf712866db2faa7faeaf2b18d"},
+        {"nanoseconds", R"({"postCompleteDelay": "1.000000001s"})", "spec.postCompleteDelay",
+         "0e85cec96a02acdd5913dbbf98fb0b7bf001e1e355bd74393cc04986"},
+        {"a duration below zero", R"({"postCompleteDelay": "-90.5s"})", "spec.postCompleteDelay",
+         "59a73be9b920eaff2e259ea7c186f669d9357244d52c21efcd77f01e"},
+    };
+    for (const auto& [name, spec, digest, expected] : cases) {
+        auto object =
+            Json{{"metadata", {{"annotations", {{kDigest, digest}}}}}, {"spec", Json::parse(spec)}};
+        object["spec"]["serviceAccountName"] = "system-upgrade";
+        EXPECT_EQ(latest_hash(read_plan(object), "v1.31.4-k3s1"), expected) << name;
     }
 }
 
