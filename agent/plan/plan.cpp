@@ -117,24 +117,21 @@ Duration read_delay(const Json& value) {
 
 std::map<std::string, std::string> read_labels(const Json& spec) {
     std::map<std::string, std::string> labels;
-    // customNodeLabels: how SUC's first version of the field is spelled in JSON.
-    for (const char* field : {"postCompleteLabels", "customNodeLabels"}) {
-        const auto* named = find(spec, {field});
-        if (named == nullptr) {
-            continue;
+    const auto* named = find(spec, {"postCompleteLabels"});
+    if (named == nullptr) {
+        return labels;
+    }
+    if (!named->is_object()) {
+        throw Error(ErrorKind::invalid, format("spec.postCompleteLabels: must be a mapping, is {}",
+                                               excerpt(named->dump(), 80)));
+    }
+    for (const auto& [key, value] : named->items()) {
+        if (!value.is_string()) {
+            throw Error(ErrorKind::invalid,
+                        format("spec.postCompleteLabels: \"{}\": must be a text, is {}",
+                               excerpt(key, 80), excerpt(value.dump(), 80)));
         }
-        if (!named->is_object()) {
-            throw Error(ErrorKind::invalid, format("spec.{}: must be a mapping, is {}", field,
-                                                   excerpt(named->dump(), 80)));
-        }
-        for (const auto& [key, value] : named->items()) {
-            if (!value.is_string()) {
-                throw Error(ErrorKind::invalid,
-                            format("spec.{}: \"{}\": must be a text, is {}", field,
-                                   excerpt(key, 80), excerpt(value.dump(), 80)));
-            }
-            labels.emplace(key, value.get<std::string>());
-        }
+        labels.emplace(key, value.get<std::string>());
     }
     return labels;
 }

@@ -223,7 +223,6 @@ EVERY_FIELD = {
     "postCompleteDelay": "30s",
     "priorityClassName": "system-node-critical",
     "postCompleteLabels": {"upgraded-to": "$(LATEST_VERSION)"},
-    "customNodeLabels": {"upgraded-to": "$(LATEST_VERSION)"},
 }
 
 EVERY_STATUS = {

@@ -280,8 +280,7 @@ TEST(Plan, SaysWhichLabelsANodeGetsThatIsDone) {
                               {"hash", "$(LATEST_HASH)"},
                               {"both", "to.$(LATEST_VERSION)_$(LATEST_VERSION)"},
                               {"as-written", "yes"},
-                              {"empty", ""}}},
-                            {"customNodeLabels", {{"old-name", "x"}, {"as-written", "no"}}}});
+                              {"empty", ""}}}});
     ASSERT_FALSE(plan.problem) << plan.problem->message;
     const std::map<std::string, std::string> expected = {
         {"example.org/version", "v1.31.4-k3s1"},
@@ -289,7 +288,6 @@ TEST(Plan, SaysWhichLabelsANodeGetsThatIsDone) {
         {"both", "to.v1.31.4-k3s1_v1.31.4-k3s1"},
         {"as-written", "yes"},
         {"empty", ""},
-        {"old-name", "x"},
     };
     EXPECT_EQ(complete_labels(plan, "v1.31.4-k3s1", "abc"), expected);
 }
