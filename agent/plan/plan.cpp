@@ -198,9 +198,10 @@ void read_spec(Plan& plan, const Json& spec) {
     plan.cordon = bool_at(spec, {"cordon"}, false);
     plan.image = string_at(spec, {"upgrade", "image"});
     plan.exclusive = bool_at(spec, {"exclusive"}, false);
-    if (const auto seconds = int_at(spec, {"jobActiveDeadlineSecs"})) {
-        plan.deadline = std::clamp<std::chrono::seconds>(std::chrono::seconds(*seconds),
-                                                         std::chrono::seconds(0), kLongestWait);
+    // SUC's job.New: below 0 is as if it were not there.
+    if (const auto seconds = int_at(spec, {"jobActiveDeadlineSecs"}); seconds && *seconds >= 0) {
+        plan.deadline =
+            std::min<std::chrono::seconds>(std::chrono::seconds(*seconds), kLongestWait);
     }
     const auto prepare_args = texts_at(spec, {"prepare", "args"});
     if (serves(string_at(spec, {"prepare", "image"})) &&

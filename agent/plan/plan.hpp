@@ -49,7 +49,7 @@ struct Plan {
     std::optional<DrainSpec> drain;
     std::string image;
     std::optional<std::string> prepare_plan;  ///< The Plan that `prepare` waits for.
-    /// spec.jobActiveDeadlineSecs. Zero: none, and a negative one too, as with SUC; absent: the
+    /// spec.jobActiveDeadlineSecs. Zero: none; absent, and a negative one too (SUC: job.New): the
     /// configuration's.
     std::optional<Duration> deadline;
     std::optional<Window> window;     ///< Absent: at any time.

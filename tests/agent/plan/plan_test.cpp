@@ -256,11 +256,13 @@ TEST(Plan, IsPausedWithoutConcurrency) {
     EXPECT_EQ(problem_of({{"concurrency", nullptr}}), "");
 }
 
-TEST(Plan, CountsWhatIsNegativeAsZeroAsSucDoes) {
+TEST(Plan, TakesNegativeNumbersAsSucDoes) {
     EXPECT_EQ(with({{"concurrency", -1}}).concurrency, 0);
-    EXPECT_EQ(with({{"jobActiveDeadlineSecs", -5}}).deadline, Duration(0));
-    EXPECT_EQ(with({{"jobActiveDeadlineSecs", 0}}).deadline, Duration(0));
+    EXPECT_FALSE(with({{"jobActiveDeadlineSecs", -5}}).deadline) << "the default";
+    EXPECT_EQ(with({{"jobActiveDeadlineSecs", 0}}).deadline, Duration(0)) << "none";
     EXPECT_FALSE(with({}).deadline);
+    EXPECT_FALSE(
+        with({{"jobActiveDeadlineSecs", std::numeric_limits<std::int64_t>::min()}}).deadline);
     EXPECT_EQ(problem_of({{"concurrency", -1}, {"jobActiveDeadlineSecs", -5}}), "");
 }
 
