@@ -9,6 +9,7 @@
 #include "agent/plan/version.hpp"
 #include "lib/base/error.hpp"
 #include "lib/base/format.hpp"
+#include "lib/base/go_duration.hpp"
 
 namespace kua::plan {
 
@@ -54,18 +55,40 @@ int bounded(std::int64_t value) {
 }
 
 /// A text is a Go duration, an integer a count of nanoseconds (SUC: DrainSpec.Timeout).
-Duration drain_timeout(const Json& value) {
+std::chrono::nanoseconds exact_drain_timeout(const Json& value) {
     if (value.is_number_integer()) {
-        return std::chrono::duration_cast<Duration>(
-            std::chrono::nanoseconds(value.get<std::int64_t>()));
+        return std::chrono::nanoseconds(value.get<std::int64_t>());
     }
     if (value.is_string()) {
         return with_context("spec.drain.timeout",
-                            [&] { return parse_duration(value.get<std::string>()); });
+                            [&] { return parse_go_duration(value.get<std::string>()); });
     }
     throw Error(
         ErrorKind::invalid,
         format("spec.drain.timeout: must be a duration such as \"5m\", is {}", value.dump()));
+}
+
+Duration drain_timeout(const Json& value) {
+    const auto timeout = exact_drain_timeout(value);
+    if (timeout < std::chrono::nanoseconds(0)) {
+        throw Error(ErrorKind::invalid, format("spec.drain.timeout: {} is negative", value.dump()));
+    }
+    // kubectl would give up before it has asked for the first eviction.
+    if (timeout > std::chrono::nanoseconds(0) && timeout < std::chrono::seconds(1)) {
+        constexpr std::chrono::nanoseconds kMostSeconds{86'400};
+        if (value.is_string()) {
+            throw Error(ErrorKind::invalid,
+                        format("spec.drain.timeout: {} is less than a second, in which no node is "
+                               "drained; write a duration such as \"5m\"",
+                               excerpt(value.dump(), 80)));
+        }
+        const auto meant = timeout <= kMostSeconds ? format("\"{}s\"", timeout.count())
+                                                   : "a duration such as \"5m\"";
+        throw Error(ErrorKind::invalid,
+                    format("spec.drain.timeout: {} is {} nanoseconds to Kubernetes; write {}",
+                           timeout.count(), timeout.count(), meant));
+    }
+    return std::chrono::duration_cast<Duration>(timeout);
 }
 
 DrainSpec read_drain(const Json& drain) {
@@ -88,10 +111,6 @@ DrainSpec read_drain(const Json& drain) {
         bounded(int_at(drain, {"skipWaitForDeleteTimeout"}).value_or(0));
     if (const auto* timeout = find(drain, {"timeout"})) {
         spec.timeout = drain_timeout(*timeout);
-        if (spec.timeout < Duration::zero()) {
-            throw Error(ErrorKind::invalid,
-                        format("spec.drain.timeout: {} is negative", timeout->dump()));
-        }
     }
     if (const auto* selector = find(drain, {"podSelector"})) {
         spec.pod_selector = Selector(*selector, "spec.drain.podSelector");

@@ -191,6 +191,17 @@ TEST(Plan, SaysWhatIsWrong) {
          "Error: spec.drain cannot specify both deleteEmptydirData and deleteLocalData"},
         {drain({{"timeout", "soon"}}), "Error: spec.drain.timeout: \"soon\""},
         {drain({{"timeout", "-5m"}}), "Error: spec.drain.timeout: \"-5m\" is negative"},
+        {drain({{"timeout", -1}}), "Error: spec.drain.timeout: -1 is negative"},
+        {drain({{"timeout", 300}}),
+         "Error: spec.drain.timeout: 300 is 300 nanoseconds to "
+         "Kubernetes; write \"300s\""},
+        {drain({{"timeout", 300000000}}),
+         "Error: spec.drain.timeout: 300000000 is 300000000 nanoseconds to Kubernetes; write a "
+         "duration such as \"5m\""},
+        {drain({{"timeout", 999999999}}), "Error: spec.drain.timeout: 999999999 is"},
+        {drain({{"timeout", "5ms"}}), "Error: spec.drain.timeout: \"5ms\" is less than a second"},
+        {drain({{"timeout", "1ns"}}), "Error: spec.drain.timeout: \"1ns\" is less than a second"},
+        {drain({{"timeout", "-1ns"}}), "Error: spec.drain.timeout: \"-1ns\" is negative"},
         {drain({{"timeout", true}}), "Error: spec.drain.timeout: must be a duration"},
         {drain({{"timeout", 1.5}}), "Error: spec.drain.timeout: must be a duration"},
         {drain({{"podSelector", {{"matchLabels", {{"a", 1}}}}}}),
@@ -234,6 +245,16 @@ TEST(Plan, ReadsEveryFieldOfDrain) {
     ASSERT_TRUE(spec.pod_selector);
     EXPECT_TRUE(spec.pod_selector->matches({{"a", "b"}}));
     EXPECT_FALSE(with({{"drain", {{"gracePeriod", -1}}}}).drain->grace_period);
+}
+
+TEST(Plan, HasNoLimitForADrainWhoseTimeoutIsZero) {
+    for (const Json& none : {Json(0), Json("0"), Json("0s")}) {
+        const auto plan = with({{"drain", {{"timeout", none}}}});
+        ASSERT_FALSE(plan.problem) << plan.problem->message;
+        EXPECT_EQ(plan.drain->timeout, Duration(0)) << none;
+    }
+    EXPECT_EQ(with({{"drain", {{"timeout", 1000000000}}}}).drain->timeout, seconds(1));
+    EXPECT_EQ(with({{"drain", {{"timeout", "1s"}}}}).drain->timeout, seconds(1));
 }
 
 TEST(Plan, BoundsNumbersThatNoClockCanHold) {
