@@ -209,6 +209,19 @@ void check_labels(const Plan& plan) {
     complete_labels(plan, version ? version->tag() : "v1.0.0-k3s1", std::string(56, '0'));
 }
 
+/// Asked before any node is touched: at the end of an upgrade the label could not be set.
+void check_name(const Plan& plan) {
+    const auto label = label_of(plan.name);
+    const auto problem =
+        plan.name.empty() ? std::optional<std::string>() : label_key_problem(label);
+    if (problem) {
+        throw Error(ErrorKind::invalid,
+                    format("metadata.name: a node that is done gets the label {}, and a label's "
+                           "key {}: make the Plan again under a shorter name",
+                           excerpt(label, 300), *problem));
+    }
+}
+
 void read_spec(Plan& plan, const Json& spec) {
     plan.version = string_at(spec, {"version"});
     plan.channel = string_at(spec, {"channel"});
@@ -233,6 +246,7 @@ void read_spec(Plan& plan, const Json& spec) {
         plan.problem = Problem{"Unsupported", *problem};
         return;
     }
+    check_name(plan);
     if (const auto* selector = find(spec, {"nodeSelector"})) {
         plan.node_selector = Selector(*selector, "spec.nodeSelector");
     }

@@ -287,6 +287,22 @@ TEST(Plan, TakesNegativeNumbersAsSucDoes) {
     EXPECT_EQ(problem_of({{"concurrency", -1}, {"jobActiveDeadlineSecs", -5}}), "");
 }
 
+TEST(Plan, HasANameThatALabelCanHold) {
+    Json object = {
+        {"metadata", {{"name", std::string(63, 'p')}}},
+        {"spec", {{"version", "v1.31.4+k3s1"}, {"upgrade", {{"image", "rancher/k3s-upgrade"}}}}}};
+    EXPECT_FALSE(read_plan(object).problem);
+    object["metadata"]["name"] = std::string(64, 'p');
+    const auto problem = read_plan(object).problem;
+    ASSERT_TRUE(problem);
+    EXPECT_EQ(problem->reason, "Error");
+    EXPECT_THAT(problem->message, HasSubstr("metadata.name: "));
+    EXPECT_THAT(problem->message, HasSubstr("has 64 characters; at most 63 are allowed"));
+    EXPECT_THAT(problem->message, HasSubstr("shorter name"));
+    object["spec"]["upgrade"]["image"] = "example.org/other";
+    EXPECT_EQ(read_plan(object).problem->reason, "Unsupported") << "not for us, whatever its name";
+}
+
 TEST(Plan, IsServedAtAnyTimeByDefault) {
     const auto plan = with({{"exclusive", false}});
     EXPECT_FALSE(plan.window);
