@@ -157,6 +157,7 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     fs::remove_leftovers(journal.path());
     lock::Slots slots(api, clock, {config.plans.ns, kLockName, node, config.lock.ttl});
     lock::Rival rival(api, clock, config.plans.ns);
+    coordinator::ClusterId cluster_id(api, clock);
     const release::Signatures signatures(config.verify.public_keys);
     const auto sources = sources_of(config, local.found);
     release::Staging staging(config.folders.state / "staging",
@@ -181,9 +182,10 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
     settings.limits.settle = config.health.settle;
     settings.limits.rollback = config.rollback;
     if (config.channel.ask) {
-        settings.ask_channel = [&web = webs.web()](const plan::Plan& plan,
-                                                   const std::stop_token& token) {
-            return channel::resolve(web, plan.channel, plan.status_latest_version, {}, token);
+        settings.ask_channel = [&web = webs.web(), &cluster_id](const plan::Plan& plan,
+                                                                const std::stop_token& token) {
+            return channel::resolve(web, plan.channel, plan.status_latest_version,
+                                    cluster_id.get(token), token);
         };
     }
     const auto pause = pauses();
@@ -205,8 +207,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings,
         finder, staging, view, node_changed);
     coordinator::Coordinator coordinator(
-        {api, webs.web(), clock, slots, rival}, {config.channel.poll, config.channel.confirm}, view,
-        plans_changed, [&](bool leading) {
+        {api, webs.web(), clock, slots, rival, cluster_id},
+        {config.channel.poll, config.channel.confirm}, view, plans_changed, [&](bool leading) {
             report.update([&](node::Status& status) { status.coordinator = leading; });
         });
 

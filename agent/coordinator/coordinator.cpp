@@ -281,14 +281,8 @@ void Coordinator::follow_channels(const Plans& plans, const std::stop_token& sto
         return;
     }
     if (!poller_) {
-        // SUC identifies a cluster by the UID of the namespace kube-system; a node may not be
-        // allowed to read it, and the channel does without.
-        kube::Call call;
-        call.path = "/api/v1/namespaces/kube-system";
-        const auto answer = tools_.api.call(call, stop);
         poller_ = std::make_unique<channel::Poller>(tools_.web, tools_.clock, pace_,
-                                                    answer.ok() ? kube::uid_of(answer.body) : "",
-                                                    changed_);
+                                                    tools_.cluster_id.get(stop), changed_);
     }
     poller_->follow(wanted);
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/channel/poller.hpp"
+#include "agent/coordinator/cluster_id.hpp"
 #include "agent/coordinator/election.hpp"
 #include "agent/coordinator/plan_status.hpp"
 #include "agent/coordinator/plan_writer.hpp"
@@ -31,6 +32,7 @@ struct Tools {
     Clock& clock;
     lock::Slots& slots;
     lock::Rival& rival;
+    ClusterId& cluster_id;
 };
 
 class Coordinator {

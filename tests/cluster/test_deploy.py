@@ -393,6 +393,11 @@ def test_a_node_reads_the_lease_of_system_upgrade_controller(node, admin):
     admin("DELETE", lease)
 
 
+def test_a_node_reads_the_uid_by_which_a_channel_knows_the_cluster(node):
+    status, answer = node("GET", "/api/v1/namespaces/kube-system")
+    assert status == 200 and answer["metadata"]["uid"]
+
+
 def test_a_node_asks_whether_a_daemon_set_exists(node):
     assert node.status("GET", f"{DAEMON_SETS}/web") == 404
 
@@ -505,6 +510,12 @@ def test_a_node_cannot_write_the_lease_of_system_upgrade_controller(node, admin)
 def test_a_node_cannot_read_other_leases(node):
     assert node.status("GET", LEASES) == FORBIDDEN
     assert node.status("GET", f"{LEASES}/somebody-elses") == FORBIDDEN
+
+
+def test_a_node_cannot_read_other_namespaces_or_change_that_one(node):
+    assert node.status("GET", "/api/v1/namespaces") == FORBIDDEN
+    assert node.status("GET", "/api/v1/namespaces/system-upgrade") == FORBIDDEN
+    assert node.patch("/api/v1/namespaces/kube-system", {"metadata": {"labels": {"a": "b"}}})[0] == FORBIDDEN
 
 
 def test_a_node_cannot_list_or_change_daemon_sets(node):

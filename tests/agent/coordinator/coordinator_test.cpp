@@ -106,10 +106,11 @@ class CoordinatorTest : public ::testing::Test {
     void start() {
         thread_ = std::jthread([this](const std::stop_token& stop) {
             lock::Rival rival(client_, clock_, "system-upgrade");
+            ClusterId cluster_id(client_, clock_);
             const lock::View view(client_, "system-upgrade", "k3s-upgrade-agent", "server-1",
                                   {&changed_});
-            Coordinator coordinator({client_, web_, clock_, slots_, rival}, {}, view, changed_,
-                                    [](bool) {});
+            Coordinator coordinator({client_, web_, clock_, slots_, rival, cluster_id}, {}, view,
+                                    changed_, [](bool) {});
             coordinator.run(stop);
         });
     }
@@ -318,6 +319,31 @@ TEST_F(CoordinatorTest, ActsOnAChannelsChangeOnlyWhenItIsConfirmed) {
     after(minutes(1));
     wait_until([&] { return status("p").value("latestVersion", "") == "v1.31.5-k3s1"; });
     EXPECT_EQ(web_.requests().size(), 3U);
+}
+
+TEST_F(CoordinatorTest, TellsAChannelWhichClusterAsksAsSucDoes) {
+    api_.put("/api/v1/namespaces/kube-system",
+             {{"metadata", {{"name", "kube-system"}, {"uid", "b7c4"}}}});
+    add_channel_plan("p");
+    channel_says("v1.31.4+k3s1");
+    start();
+    wait_until([&] { return status("p").value("latestVersion", "") == "v1.31.4-k3s1"; });
+    EXPECT_EQ(web_.requests().front().headers.at("X-SUC-Cluster-ID"), "b7c4");
+}
+
+TEST_F(CoordinatorTest, AsksAChannelAllTheSameWhereItMayNotReadTheNamespace) {
+    api_.before([](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (request.path != "/api/v1/namespaces/kube-system") {
+            return std::nullopt;
+        }
+        return FakeApi::refuse(403, "namespaces \"kube-system\" is forbidden");
+    });
+    add_channel_plan("p");
+    channel_says("v1.31.4+k3s1");
+    start();
+    wait_until([&] { return status("p").value("latestVersion", "") == "v1.31.4-k3s1"; });
+    EXPECT_FALSE(web_.requests().front().headers.contains("X-SUC-Cluster-ID"));
+    EXPECT_THAT(logged(), Contains(HasSubstr("without X-SUC-Cluster-ID")));
 }
 
 TEST_F(CoordinatorTest, DropsAHolderWhoseNodeIsGone) {
