@@ -144,6 +144,16 @@ def test_applying_the_folder_again_keeps_the_slots_in_the_lock(plane, admin):
         admin.patch(LOCK, {"data": None})
 
 
+def test_applying_the_folder_leaves_the_label_without_which_sucs_jobs_are_refused(plane, admin):
+    # As SUC's manifest makes it; kubectl apply would take away what it has set and ours does not name.
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "system-upgrade", "labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}
+    plane.kubectl("apply", "-f", "-", input=json.dumps(namespace))
+    plane.kubectl("apply", "-f", DEPLOY)
+    labels = admin("GET", "/api/v1/namespaces/system-upgrade")[1]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "privileged"
+
+
 def test_the_crd_fits_into_the_annotation_that_kubectl_apply_leaves(admin):
     _, crd = admin("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/plans.upgrade.cattle.io")
     annotation = crd["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
