@@ -1,37 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/lock/rival.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "lib/base/format.hpp"
-#include "lib/log/log.hpp"
 
 namespace kua::lock {
 
 namespace {
 
-constexpr auto kName = "system-upgrade-controller";
-constexpr Duration kFresh{5'000};
-constexpr Duration kLongSleep{3'600'000};
-constexpr std::int64_t kShortestLease = 5;
-constexpr std::int64_t kLongestLease = 60;
-constexpr std::int64_t kUsualLease = 15;  // client-go's default.
-constexpr std::size_t kMostOfName = 100;
-constexpr int kForbidden = 403;
-constexpr int kNotFound = 404;
+constexpr auto kRanchers = "cattle-system";
+/// What SucLease keeps to as well.
+constexpr Duration kOften{5'000};
+/// A SUC that is installed there needs longer than this until its first Job runs.
+constexpr Duration kSeldom{60'000};
 
 }  // namespace
 
-Rival::Rival(kube::Client& client, Clock& clock, std::string ns)
-    : client_(client), clock_(clock), ns_(std::move(ns)) {}
+Rival::Rival(kube::Client& client, Clock& clock, std::string ns) {
+    leases_.emplace_back(client, clock, ns, kOften);
+    if (ns != kRanchers) {
+        leases_.emplace_back(client, clock, kRanchers, kSeldom,
+                             format("; it is Rancher's, and serves Plans in {}, which may be for "
+                                    "the same nodes as those in {}",
+                                    kRanchers, ns));
+    }
+}
 
 Sighting Rival::look(std::stop_token stop) {
     const std::lock_guard guard(mutex_);
-    if (!asked_ || clock_.monotonic() - *asked_ >= kFresh) {
-        ask(stop);
+    std::vector<Sighting> absent;
+    for (std::size_t i = 0; i < leases_.size(); ++i) {
+        auto sighting = leases_[i].look(stop);
+        if (sighting.state != Sighting::State::absent) {
+            last_ = i;
+            return sighting;
+        }
+        absent.push_back(std::move(sighting));
     }
-    return judge();
+    return absent[last_];
 }
 
 std::optional<std::string> Rival::alive(std::stop_token stop) {
@@ -40,89 +47,9 @@ std::optional<std::string> Rival::alive(std::stop_token stop) {
         return std::nullopt;
     }
     return format(
-        "{}; scale its Deployment to zero: kubectl -n {} scale deployment {} --replicas=0; "
-        "k3s-upgrade-agent touches nothing meanwhile",
-        sighting.said, ns_, kName);
-}
-
-void Rival::ask(const std::stop_token& stop) {
-    kube::Call call;
-    call.path = format("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{}", ns_, kName);
-    const auto answer = client_.call(call, stop);
-    if (!answer.ok() && answer.status != kNotFound && answer.status != kForbidden) {
-        throw kube::refusal(answer, "reading the Lease " + lease());
-    }
-    see(answer);
-    asked_ = clock_.monotonic();
-}
-
-void Rival::see(const kube::Answer& answer) {
-    if (answer.status == kForbidden) {
-        if (!refusal_said_) {
-            log::warning(
-                format("can't tell whether {} is alive, and take it that it is not: {}; "
-                       "apply deploy/ (k3s-upgrade-agent manifests | kubectl apply -f -)",
-                       kName, answer.message()));
-        }
-        refusal_said_ = true;
-        // Not seen, so that what stands there once it can be read is no news.
-        seen_before_ = false;
-        held_.reset();
-        empty_ = format("the Lease {} can't be read", lease());
-        return;
-    }
-    refusal_said_ = false;
-    const bool seen_before = std::exchange(seen_before_, true);
-    Held now;
-    now.holder = string_at(answer.body, {"spec", "holderIdentity"});
-    if (answer.status == kNotFound || now.holder.empty()) {
-        held_.reset();
-        empty_ = answer.status == kNotFound ? format("there is no Lease {}", lease())
-                                            : format("the Lease {} has no holder", lease());
-        return;
-    }
-    now.renewed = string_at(answer.body, {"spec", "renewTime"});
-    now.resource_version = string_at(answer.body, {"metadata", "resourceVersion"});
-    now.duration = std::chrono::seconds(
-        std::clamp(int_at(answer.body, {"spec", "leaseDurationSeconds"}).value_or(kUsualLease),
-                   kShortestLease, kLongestLease));
-    if (held_ && held_->same(now)) {
-        return;
-    }
-    held_ = std::move(now);
-    renewed_ = seen_before;
-    since_ = clock_.monotonic();
-}
-
-Sighting Rival::judge() const {
-    if (!held_) {
-        return {Sighting::State::absent, empty_, kLongSleep};
-    }
-    const auto holder = excerpt(held_->holder, kMostOfName);
-    const auto age = clock_.monotonic() - since_;
-    if (age >= held_->duration) {
-        return {Sighting::State::absent,
-                format("{} no longer renews its Lease {} (holder {})", kName, lease(), holder),
-                kLongSleep};
-    }
-    const auto again = std::chrono::ceil<Duration>(held_->duration - age);
-    if (renewed_) {
-        return {Sighting::State::alive,
-                format("{} holds its Lease {} (holder {}) and renews it", kName, lease(), holder),
-                again};
-    }
-    return {Sighting::State::unknown,
-            format("{} holds its Lease {} (holder {}); whether it still renews it is known within "
-                   "a minute",
-                   kName, lease(), holder),
-            again};
-}
-
-std::string Rival::lease() const { return format("{}/{}", ns_, kName); }
-
-bool Rival::Held::same(const Held& other) const {
-    return holder == other.holder && renewed == other.renewed &&
-           resource_version == other.resource_version;
+        "{}; scale its Deployment to zero: kubectl -n {} scale deployment "
+        "system-upgrade-controller --replicas=0; k3s-upgrade-agent touches nothing meanwhile",
+        sighting.said, sighting.ns);
 }
 
 }  // namespace kua::lock

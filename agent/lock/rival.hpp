@@ -3,51 +3,39 @@
 // touched while it is.
 #pragma once
 
+#include <cstddef>
 #include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
+#include "agent/lock/suc_lease.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/kube/client.hpp"
 
 namespace kua::lock {
 
-/// What one look at SUC's Lease told.
-struct Sighting {
-    enum class State {
-        absent,   ///< Nobody renews it, or there is none.
-        unknown,  ///< It has a holder, and this process has not watched it for long enough yet.
-        alive,    ///< Its holder renewed it not longer than its duration ago.
-    };
-    State state = State::absent;
-    std::string said;  ///< The same as long as nothing changes: no ages, no countdowns.
-    /// When looking again can tell something else without anybody doing anything: the rest of the
-    /// Lease's duration; an hour when absent (look before acting, not by this).
-    Duration again{};
-};
-
-/// Looks at the Lease that SUC's leader election keeps. SUC, from v0.15.0 on and where
-/// SYSTEM_UPGRADE_CONTROLLER_LEADER_ELECT is true (as in its manifests), runs wrangler's leader
-/// election under its own name in its own namespace: Lease `system-upgrade-controller`, 45 s,
-/// renewed every 2 s, holder emptied when it ends in an orderly way. (wrangler's older lock wrote
-/// the same Lease beside a ConfigMap.) Older SUCs have no leader election and can't be seen here.
+/// Looks for SUC in the Plans' namespace, and in `cattle-system`, where Rancher installs it.
 ///
-/// Judged by this host's monotonic clock since it first saw what stands in the Lease, never by
-/// comparing its renewTime with a clock. leaseDurationSeconds is bounded to 5 … 60 s (15 when
-/// absent), so that a Lease somebody left behind holds nothing up for longer.
+/// A SUC serves the Plans of its own namespace only (SYSTEM_UPGRADE_CONTROLLER_NAMESPACE), so
+/// Rancher's never touches a Plan of ours. But the Plans that Rancher makes for it upgrade k3s on
+/// the nodes of this cluster all the same, and neither of the two knows of the other's cordons,
+/// drains and restarts: both count as a rival.
 ///
 /// May be used by several threads; they wait for one another's request.
 class Rival {
   public:
-    /// `ns`: the Plans' namespace. SUC serves the Plans of its own namespace only.
+    /// `ns`: the Plans' namespace.
     Rival(kube::Client& client, Clock& clock, std::string ns);
 
-    /// One GET at most, and none within 5 s of the last answer, whoever asks: a coordinator and a
-    /// node's loop that both ask before every step cost 12 requests a minute together, and an idle
-    /// agent, which does not ask, none. Never sleeps. A Lease that RBAC does not let this node read
-    /// counts as absent, with a warning in the log. Throws what the client throws: then nothing is
-    /// known.
+    /// The first SUC that is alive or may be; what was told of last when there is none. One GET for
+    /// a Lease at most, and none within 5 s of its last answer, whoever asks: a coordinator and a
+    /// node's loop that both ask before every step cost 12 requests a minute for a Lease together,
+    /// and an idle agent, which does not ask, none. The Lease in cattle-system is asked for only
+    /// when the other one lets us act, and once a minute where it does not exist. Never sleeps. A
+    /// Lease that RBAC does not let this node read counts as absent, with a warning in the log.
+    /// Throws what the client throws: then nothing is known.
     Sighting look(std::stop_token stop);
 
     /// Why nothing may be touched now and what a person can do about it, when SUC is alive or may
@@ -55,33 +43,9 @@ class Rival {
     std::optional<std::string> alive(std::stop_token stop);
 
   private:
-    /// What stands in a Lease that has a holder.
-    struct Held {
-        std::string holder;
-        std::string renewed;  ///< Compared for being different only.
-        std::string resource_version;
-        Duration duration{};
-
-        [[nodiscard]] bool same(const Held& other) const;
-    };
-
-    void ask(const std::stop_token& stop);
-    void see(const kube::Answer& answer);
-    [[nodiscard]] Sighting judge() const;
-    [[nodiscard]] std::string lease() const;
-
-    kube::Client& client_;
-    Clock& clock_;
-    std::string ns_;
     std::mutex mutex_;
-    std::optional<Monotonic> asked_;  ///< When the last answer came.
-    /// An answer was understood before: what is in the Lease now and was not then is new.
-    bool seen_before_ = false;
-    bool renewed_ = false;      ///< `held_` was written while this process was looking.
-    std::optional<Held> held_;  ///< Absent: no Lease, or no holder.
-    Monotonic since_;           ///< When `held_` was first seen.
-    std::string empty_;         ///< Why `held_` is absent.
-    bool refusal_said_ = false;
+    std::vector<SucLease> leases_;
+    std::size_t last_ = 0;  ///< The Lease that was last told of.
 };
 
 }  // namespace kua::lock

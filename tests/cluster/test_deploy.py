@@ -403,6 +403,13 @@ def test_a_node_reads_the_lease_of_system_upgrade_controller(node, admin):
     admin("DELETE", lease)
 
 
+def test_a_node_reads_the_lease_of_ranchers_system_upgrade_controller(node, admin):
+    leases = "/apis/coordination.k8s.io/v1/namespaces/cattle-system/leases"
+    # Not forbidden where there is no such namespace: most clusters have none.
+    assert node.status("GET", f"{leases}/system-upgrade-controller") == 404
+    assert node.status("GET", f"{leases}/rancher") == FORBIDDEN
+
+
 def test_a_node_reads_the_uid_by_which_a_channel_knows_the_cluster(node):
     status, answer = node("GET", "/api/v1/namespaces/kube-system")
     assert status == 200 and answer["metadata"]["uid"]

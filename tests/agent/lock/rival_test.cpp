@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -21,11 +22,15 @@ using test::FakeClock;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using State = Sighting::State;
 
 constexpr auto kLease =
     "/apis/coordination.k8s.io/v1/namespaces/system-upgrade/leases/system-upgrade-controller";
+
+constexpr auto kRanchers =
+    "/apis/coordination.k8s.io/v1/namespaces/cattle-system/leases/system-upgrade-controller";
 
 std::string name_of(State state) {
     switch (state) {
@@ -49,12 +54,13 @@ class RivalTest : public ::testing::Test {
     ~RivalTest() override { log::set_sink({}); }
 
     /// SUC, or whoever `holder` is, writes its Lease.
-    void write(const std::string& holder, const std::string& renewed, const Json& duration = 45) {
-        api_.put(kLease, {{"metadata", {{"name", "system-upgrade-controller"}}},
-                          {"spec",
-                           {{"holderIdentity", holder},
-                            {"renewTime", renewed},
-                            {"leaseDurationSeconds", duration}}}});
+    void write(const std::string& holder, const std::string& renewed, const Json& duration = 45,
+               const char* lease = kLease) {
+        api_.put(lease, {{"metadata", {{"name", "system-upgrade-controller"}}},
+                         {"spec",
+                          {{"holderIdentity", holder},
+                           {"renewTime", renewed},
+                           {"leaseDurationSeconds", duration}}}});
     }
 
     State look_after(Duration passed) {
@@ -62,9 +68,21 @@ class RivalTest : public ::testing::Test {
         return rival_.look({}).state;
     }
 
-    void refuse(int status) {
-        api_.before([status](const FakeApi::Seen&) {
-            return std::optional(FakeApi::refuse(status, "leases is forbidden"));
+    void write_ranchers(const std::string& renewed) { write("pod-9", renewed, 45, kRanchers); }
+
+    /// Requests for the Lease in the Plans' namespace, or another one.
+    [[nodiscard]] long asked(const std::string& lease = kLease) const {
+        const auto all = api_.requests();
+        return std::count_if(all.begin(), all.end(),
+                             [&](const FakeApi::Seen& request) { return request.path == lease; });
+    }
+
+    void refuse(int status, const std::string& lease = kLease) {
+        api_.before([=](const FakeApi::Seen& request) -> std::optional<http::Response> {
+            if (request.path != lease) {
+                return std::nullopt;
+            }
+            return FakeApi::refuse(status, "leases is forbidden");
         });
     }
 
@@ -186,9 +204,9 @@ TEST_F(RivalTest, AsksOnceInFiveSecondsWhoeverWantsToKnow) {
     rival_.look({});
     write("pod-1", "t1");
     EXPECT_EQ(look_after(Duration(4'999)), State::unknown);
-    EXPECT_THAT(api_.requests(), SizeIs(1));
+    EXPECT_EQ(asked(), 1);
     EXPECT_EQ(look_after(Duration(1)), State::alive);
-    EXPECT_THAT(api_.requests(), SizeIs(2));
+    EXPECT_EQ(asked(), 2);
     EXPECT_EQ(clock_.waits(), 0);
 }
 
@@ -197,7 +215,7 @@ TEST_F(RivalTest, RunsOutEvenBetweenTwoRequests) {
     rival_.look({});
     EXPECT_EQ(look_after(seconds(5)), State::unknown);
     EXPECT_EQ(look_after(seconds(2)), State::absent);
-    EXPECT_THAT(api_.requests(), SizeIs(2));
+    EXPECT_EQ(asked(), 2);
 }
 
 TEST_F(RivalTest, CountsAsAbsentWhereItMayNotBeReadAndThatIsSaidOnce) {
@@ -239,6 +257,63 @@ TEST_F(RivalTest, IsNotGuessedAtWhenTheApiDoesNotAnswer) {
     EXPECT_EQ(look_after(seconds(35)), State::absent);
 }
 
+TEST_F(RivalTest, IsSeenWhereRancherInstallsIt) {
+    write_ranchers("t0");
+    EXPECT_EQ(rival_.look({}).state, State::unknown);
+    write_ranchers("t1");
+    EXPECT_EQ(look_after(seconds(10)), State::alive);
+    const auto sighting = rival_.look({});
+    EXPECT_EQ(sighting.ns, "cattle-system");
+    EXPECT_THAT(sighting.said,
+                AllOf(HasSubstr("Lease cattle-system/system-upgrade-controller (holder pod-9)"),
+                      HasSubstr("it is Rancher's, and serves Plans in cattle-system")));
+    EXPECT_THAT(rival_.alive({}).value(), HasSubstr("kubectl -n cattle-system scale deployment"));
+    EXPECT_EQ(look_after(seconds(45)), State::absent);
+    EXPECT_THAT(rival_.look({}).said, HasSubstr("no longer renews its Lease cattle-system/"));
+}
+
+TEST_F(RivalTest, IsOneOfTwo) {
+    write("pod-1", "t0");
+    write_ranchers("t0");
+    EXPECT_EQ(rival_.look({}).ns, "system-upgrade");
+    EXPECT_EQ(asked(kRanchers), 0) << "the one is enough";
+    EXPECT_EQ(look_after(seconds(45)), State::unknown) << "now the other one";
+    EXPECT_EQ(rival_.look({}).ns, "cattle-system");
+    EXPECT_EQ(look_after(seconds(45)), State::absent);
+}
+
+TEST_F(RivalTest, IsLookedForInRanchersNamespaceOnceAMinute) {
+    for (int i = 0; i < 13; ++i) {
+        EXPECT_EQ(look_after(seconds(5)), State::absent);
+    }
+    EXPECT_EQ(asked(), 13);
+    EXPECT_EQ(asked(kRanchers), 2);
+    write_ranchers("t0");
+    EXPECT_EQ(look_after(seconds(60)), State::alive) << "its first renewal is news";
+    EXPECT_EQ(look_after(seconds(5)), State::alive);
+    EXPECT_EQ(asked(kRanchers), 4) << "once it is there, as often as the other";
+}
+
+TEST_F(RivalTest, IsLookedForOnceWhereThePlansAreInRanchersNamespace) {
+    Rival rival(client_, clock_, "cattle-system");
+    EXPECT_EQ(rival.look({}).state, State::absent);
+    EXPECT_THAT(api_.requests(), SizeIs(1));
+    write_ranchers("t0");
+    clock_.advance(seconds(5));
+    const auto sighting = rival.look({});
+    EXPECT_EQ(sighting.state, State::alive);
+    EXPECT_THAT(sighting.said, Not(HasSubstr("Rancher")));
+}
+
+TEST_F(RivalTest, IsLookedForInOneNamespaceWhereTheOtherMayNotBeRead) {
+    refuse(403, kRanchers);
+    EXPECT_EQ(rival_.look({}).state, State::absent);
+    EXPECT_EQ(look_after(seconds(60)), State::absent);
+    EXPECT_THAT(logged_, SizeIs(1));
+    write("pod-1", "t0");
+    EXPECT_EQ(look_after(seconds(5)), State::alive);
+}
+
 TEST_F(RivalTest, IsToldAboutWithWhatToDo) {
     write("suc-5b6c\n", "t0");
     const auto unknown = rival_.alive({});
@@ -263,7 +338,7 @@ TEST_F(RivalTest, IsToldAboutWithWhatToDo) {
 TEST_F(RivalTest, IsLookedForInThePlansNamespace) {
     Rival rival(client_, clock_, "elsewhere");
     EXPECT_FALSE(rival.alive({}));
-    ASSERT_THAT(api_.requests(), SizeIs(1));
+    ASSERT_THAT(api_.requests(), SizeIs(2));
     EXPECT_EQ(api_.requests().at(0).text(),
               "GET /apis/coordination.k8s.io/v1/namespaces/elsewhere/leases/"
               "system-upgrade-controller");
