@@ -204,8 +204,8 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         }
     };
     upgrade::NodeLoop node_loop(
-        {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines}, settings,
-        finder, staging, view, node_changed);
+        {api, clock, units, slots, rival, journal, report, &pause, &hooks, &last_lines, &api_http},
+        settings, finder, staging, view, node_changed);
     coordinator::Coordinator coordinator(
         {api, webs.web(), clock, slots, rival, cluster_id},
         {config.channel.poll, config.channel.confirm}, view, plans_changed, [&](bool leading) {

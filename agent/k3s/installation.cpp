@@ -166,6 +166,13 @@ Installation Finder::find() {
                    found.unit, found.binary.string()));
     }
     found.is_server = role == "server";
+    // k3s: SupervisorPort is HTTPSPort unless it is told.
+    if (const auto port = arguments.value({"supervisor-port"})) {
+        found.port = port->value;
+    } else if (const auto https = arguments.value({"https-listen-port"})) {
+        found.port = https->value;
+    }
+    found.has_api_server = found.is_server && !arguments.is_set("disable-apiserver");
     for (const auto& [flag, why] :
          {std::pair("disable-agent", "a server without a kubelet has no Node to upgrade"),
           std::pair("rootless", "the program and the unit of rootless k3s are a user's")}) {

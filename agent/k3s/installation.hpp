@@ -23,6 +23,8 @@ inline constexpr auto kDefaultDataDir = "/var/lib/rancher/k3s";
 struct Installation {
     std::string unit;              ///< `k3s.service`
     bool is_server = false;        ///< It runs `k3s server`.
+    bool has_api_server = false;   ///< As a server, without --disable-apiserver.
+    std::string port = "6443";     ///< Of its supervisor, and its API server where it has one.
     std::string state;             ///< Of the unit: `active`, `activating`, `failed`, …
     std::filesystem::path binary;  ///< The program that is replaced, symbolic links resolved.
     plan::Version version;         ///< That the program reports.
@@ -47,6 +49,12 @@ struct Installation {
         return data_dir / "agent" / "kubelet.kubeconfig";
     }
     [[nodiscard]] std::filesystem::path images() const { return data_dir / "agent" / "images"; }
+    /// Where this host's own server answers. `server` is kubelet.kubeconfig's: that of a host
+    /// without an API server names k3s's load balancer, on the loopback address, too, which leads
+    /// to other hosts.
+    [[nodiscard]] std::string own_server(const std::string& server) const {
+        return has_api_server ? server : server.substr(0, server.rfind(':')) + ":" + port;
+    }
     /// systemd takes it for started.
     [[nodiscard]] bool is_active() const { return state == "active" || state == "reloading"; }
     [[nodiscard]] std::string role() const { return is_server ? "server" : "agent"; }

@@ -47,6 +47,7 @@ Json to_json(const Record& record) {
             {"completed", record.completed},
             {"server", record.server},
             {"etcdMember", record.etcd_member},
+            {"noApiServer", record.no_api_server},
             {"failure", record.failure},
             {"undone", record.undone},
             {"stays", record.stays},
@@ -105,6 +106,7 @@ Record read_record(const Json& value, const std::string& name) {
     record.completed = string_at(value, {"completed"});
     record.server = bool_at(value, {"server"}, false);
     record.etcd_member = bool_at(value, {"etcdMember"}, false);
+    record.no_api_server = bool_at(value, {"noApiServer"}, false);
     record.failure = string_at(value, {"failure"});
     record.undone = string_at(value, {"undone"});
     record.stays = bool_at(value, {"stays"}, false);

@@ -47,14 +47,16 @@ struct Record {
     std::string completed;     ///< This host's wall clock when that delay began (RFC 3339).
     bool server = false;       ///< The host runs `k3s server`.
     bool etcd_member = false;  ///< Of k3s's own etcd.
-    std::string failure;       ///< Why it is being rolled back; empty on the way forward.
-    std::string undone;        ///< Why it was undone, once it is and only hooks are left to run.
+    /// A server with --disable-apiserver: kubelet.kubeconfig leads to other servers.
+    bool no_api_server = false;
+    std::string failure;    ///< Why it is being rolled back; empty on the way forward.
+    std::string undone;     ///< Why it was undone, once it is and only hooks are left to run.
     bool stays = false;     ///< The new version stays although it failed: nothing is rolled back.
     std::string datastore;  ///< To be copied: `etcd` or `sqlite`; empty: none.
     std::filesystem::path data_dir;       ///< k3s's, where it lies.
     std::filesystem::path copies;         ///< The folder for copies of SQLite's files.
     std::filesystem::path snapshots;      ///< etcd's folder for snapshots; empty: k3s's default.
-    std::string api_server;               ///< This host's own, as kubelet.kubeconfig names it.
+    std::string api_server;               ///< This host's own k3s, as `etcd-snapshot -s` takes it.
     std::string copy;                     ///< The path of the copy, or of etcd's snapshot.
     bool stopped = false;                 ///< k3s was stopped by us, and not started again yet.
     std::vector<std::string> last_lines;  ///< What the unit said at the new version before that.

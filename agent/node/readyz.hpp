@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is a server's own API server ready: its /readyz, asked through the node's kubeconfig.
+// Is a server's own API server ready: its /readyz, asked through the node's kubeconfig, which on a
+// server with an API server names that one (k3s: agentConfig.DisableLoadBalancer), and on others a
+// load balancer before those of other servers. See etcd_health.hpp for these.
 #pragma once
 
 #include <stop_token>

@@ -115,6 +115,10 @@ Site NodeLoop::look(const std::stop_token& stop) {
     site.node = node::OwnNode(tools_.api, settings_.node).read(stop);
     site.k3s = finder_.find();
     finder_.remember(site.k3s);
+    if (kube::is_etcd_member(site.node) && !kube::is_control_plane(site.node)) {
+        // A script that starts k3s may hide its arguments; the labels are k3s's own.
+        site.k3s.has_api_server = false;
+    }
     tools_.report.update([&](node::Status& status) { status.unit = site.k3s.unit; });
     if (settings_.found) {
         settings_.found(site.k3s);
@@ -458,6 +462,7 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.unit = site.k3s.unit;
     record.server = site.k3s.is_server;
     record.etcd_member = kube::is_etcd_member(site.node);
+    record.no_api_server = site.k3s.is_server && !site.k3s.has_api_server;
     record.binary = places.binary;
     record.next = places.next;
     record.previous = places.previous;
@@ -477,7 +482,7 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     if (site.datastore != node::Datastore::elsewhere) {
         record.copies = copies();
         record.snapshots = site.k3s.snapshots;
-        record.api_server = tools_.api.credentials()->server;
+        record.api_server = site.k3s.own_server(tools_.api.credentials()->server);
     }
     return record;
 }

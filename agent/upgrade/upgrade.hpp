@@ -25,6 +25,7 @@
 #include "agent/upgrade/steps.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/error.hpp"
+#include "lib/http/client.hpp"
 #include "lib/kube/client.hpp"
 #include "lib/systemd/units.hpp"
 
@@ -45,6 +46,7 @@ struct Tools {
     const Pause* pause = nullptr;           ///< Null: none.
     const node::Hooks* hooks = nullptr;     ///< Null: none.
     const LastLines* last_lines = nullptr;  ///< Null: nobody asks.
+    http::Client* this_host = nullptr;      ///< For this host's own ports. Null: nobody asks.
 };
 
 /// Of a reason in the lock, where all nodes share a megabyte.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/node/etcd_health.hpp"
 #include "agent/node/health.hpp"
 #include "agent/node/readyz.hpp"
 #include "agent/node/restart.hpp"
@@ -61,12 +62,18 @@ void Upgrade::verify_new(const std::stop_token& stop) {
                          {within_deadline(limits_.settle), limits_.restart}, stop);
     const auto timeout = within_deadline(limits_.health);
     const auto end = tools_.clock.monotonic() + timeout;
-    // A server's API is its own k3s's. An agent whose servers are away is none the worse for it.
-    const auto longest = record_.server ? timeout : within_deadline(limits_.deadline);
+    // A server's API is its own k3s's. An agent whose servers are away is none the worse for it,
+    // and neither is a server that has no API server.
+    const bool own_api = record_.server && !record_.no_api_server;
+    const auto longest = own_api ? timeout : within_deadline(limits_.deadline);
     verify(record_.version, {timeout, longest}, stop);
-    if (record_.server) {
-        const auto left = std::chrono::ceil<Duration>(end - tools_.clock.monotonic());
-        node::wait_api_ready(tools_.api, tools_.clock, std::max(left, Duration(0)), stop);
+    const auto left = std::max<Duration>(
+        std::chrono::ceil<Duration>(end - tools_.clock.monotonic()), Duration(0));
+    if (own_api) {
+        node::wait_api_ready(tools_.api, tools_.clock, left, stop);
+    } else if (record_.server && record_.etcd_member && tools_.this_host != nullptr) {
+        // /readyz would be that of another server: k3s's load balancer knows no API server here.
+        node::wait_etcd_healthy(*tools_.this_host, tools_.clock, left, stop);
     }
 }
 

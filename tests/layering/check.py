@@ -39,10 +39,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # crypto: a name that is too long for a key ends in a digest.
     "lock": ({"plan"}, {"base", "log", "kube", "crypto"}),
     "k3s": ({"plan"}, {"base", "log", "fs", "yaml", "kube", "systemd"}),
-    "node": ({"plan"}, {"base", "log", "fs", "kube", "systemd"}),
+    "node": ({"plan"}, {"base", "log", "fs", "http", "kube", "systemd"}),
     "upgrade": (
         {"plan", "k3s", "release", "lock", "node"},
-        {"base", "log", "fs", "kube", "systemd"},
+        {"base", "log", "fs", "http", "kube", "systemd"},
     ),
     "coordinator": ({"plan", "channel", "lock"}, {"base", "log", "http", "kube"}),
 }

@@ -134,6 +134,23 @@ TEST_F(FinderTest, TakesTheUnitThatTheInstallerMade) {
     EXPECT_FALSE(found.is_server);
 }
 
+TEST_F(FinderTest, TellsAServerWithAnApiServerFromOneOfEtcdOnly) {
+    add("k3s.service", {k3s(), "server"});
+    EXPECT_TRUE(find().has_api_server);
+    EXPECT_EQ(find().own_server("https://10.0.0.1:6443"), "https://10.0.0.1:6443");
+    add("k3s.service", {k3s(), "server", "--disable-apiserver", "--https-listen-port=7443"});
+    auto found = find();
+    EXPECT_TRUE(found.is_server);
+    EXPECT_FALSE(found.has_api_server);
+    EXPECT_EQ(found.own_server("https://127.0.0.1:6444"), "https://127.0.0.1:7443");
+    EXPECT_EQ(found.own_server("https://[::1]:6444"), "https://[::1]:7443");
+    add("k3s.service", {k3s(), "server", "--disable-apiserver"});
+    EXPECT_EQ(find().own_server("https://127.0.0.1:6444"), "https://127.0.0.1:6443");
+    units_.units.clear();
+    add("k3s-agent.service", {k3s(), "agent"});
+    EXPECT_FALSE(find().has_api_server);
+}
+
 TEST_F(FinderTest, TakesTheUnitThatRunsNotTheOneThatIsOnlyThere) {
     // k3s-ansible leaves k3s.service on agents.
     add("k3s.service", {k3s(), "server"});

@@ -45,6 +45,7 @@ Record full_record() {
     record.delay = std::chrono::seconds(90);
     record.completed = "2026-01-01T00:00:03Z";
     record.server = true;
+    record.no_api_server = true;
     record.failure = "swap: no";
     record.undone = "drain: no";
     record.stays = true;

@@ -7,6 +7,7 @@
 #include "tests/agent/release/fake_source.hpp"
 #include "tests/agent/release/scripts.hpp"
 #include "tests/agent/upgrade/fixture.hpp"
+#include "tests/lib/kube/fake_http_client.hpp"
 
 namespace kua::upgrade {
 namespace {
@@ -580,6 +581,25 @@ TEST_F(NodeLoopTest, TriesTheLabelsBeforeAnythingIsTouched) {
     EXPECT_THAT(slot()->detail, HasSubstr("spec.postCompleteLabels"));
     EXPECT_THAT(slot()->detail, HasSubstr("not allowed to modify labels"));
     EXPECT_EQ(source_->fetches, 0);
+}
+
+TEST_F(NodeLoopTest, AsksItsOwnEtcdWhereTheNodeIsNoControlPlane) {
+    // Nothing on this host says --disable-apiserver: k3s's labels do.
+    api_.edit(kNode, {{"metadata",
+                       {{"labels",
+                         {{"node-role.kubernetes.io/control-plane", nullptr},
+                          {"node-role.kubernetes.io/etcd", "true"}}}}}});
+    test::FakeHttpClient this_host;
+    this_host.then_text(200, R"({"health":"true"})");
+    tools_.this_host = &this_host;
+    add_plan();
+    start();
+    ASSERT_TRUE(becomes_upgraded());
+    finish();
+    EXPECT_EQ(this_host.requests().size(), 1U);
+    for (const auto& request : api_.requests()) {
+        EXPECT_NE(request.path, "/readyz");
+    }
 }
 
 TEST_F(NodeLoopTest, TouchesNothingWhereSucIsAlive) {

@@ -4,12 +4,14 @@
 
 #include "agent/upgrade/failure_event.hpp"
 #include "tests/agent/upgrade/fixture.hpp"
+#include "tests/lib/kube/fake_http_client.hpp"
 
 namespace kua::upgrade {
 namespace {
 
 using test::error_of;
 using test::FakeApi;
+using test::FakeHttpClient;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -180,6 +182,38 @@ TEST_F(RollbackTest, FollowsAReadyzThatIsNotOk) {
     const auto outcome = run(server_record());
     EXPECT_EQ(outcome.ending, Ending::failed);
     EXPECT_THAT(outcome.reason, HasSubstr("failing checks: etcd"));
+    expect_rolled_back();
+}
+
+TEST_F(RollbackTest, AsksItsOwnEtcdWhereThereIsNoApiServer) {
+    auto record = server_record();
+    record.etcd_member = true;
+    record.no_api_server = true;
+    limits_.health = std::chrono::seconds(10);
+    FakeHttpClient this_host;
+    this_host.then_text(503, R"({"health":"false"})").then_text(200, R"({"health":"true"})");
+    tools_.this_host = &this_host;
+    EXPECT_EQ(run(record).ending, Ending::succeeded);
+    EXPECT_THAT(this_host.requests(), SizeIs(2));
+    for (const auto& request : api_.requests()) {
+        EXPECT_NE(request.path, "/readyz") << "another server would have answered";
+    }
+}
+
+TEST_F(RollbackTest, FollowsAnEtcdThatIsNotHealthy) {
+    auto record = server_record();
+    record.etcd_member = true;
+    record.no_api_server = true;
+    limits_.health = std::chrono::seconds(10);
+    FakeHttpClient this_host;
+    for (int i = 0; i < 1000; ++i) {
+        this_host.then_text(503, R"({"health":"false","reason":"RAFT NO LEADER"})");
+    }
+    tools_.this_host = &this_host;
+    limits_.rollback = Rollback::always;
+    const auto outcome = run(record);
+    EXPECT_EQ(outcome.ending, Ending::failed);
+    EXPECT_THAT(outcome.reason, HasSubstr("RAFT NO LEADER"));
     expect_rolled_back();
 }
 
