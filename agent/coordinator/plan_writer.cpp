@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/coordinator/plan_writer.hpp"
 
+#include <utility>
+
 #include "agent/lock/view.hpp"
 #include "lib/base/format.hpp"
 #include "lib/kube/objects.hpp"
@@ -77,8 +79,19 @@ bool PlanWriter::patch(const plan::Plan& plan, const Json& status, const std::st
         return false;
     }
     if (!answer.ok()) {
-        throw kube::refusal(answer, format("writing the status of Plan {}", plan.name));
+        const auto refusal =
+            kube::refusal(answer, format("writing the status of Plan {}", plan.name));
+        if (refusal.kind() == ErrorKind::transient) {
+            throw refusal;
+        }
+        // What a policy takes of no Plan, or not of this one, must not keep the others from theirs.
+        if (std::exchange(known_[plan.name].refused, refusal.what()) != refusal.what()) {
+            log::warning(format("{}; trying again later", refusal.what()), {{"plan", plan.name}});
+        }
+        note_overwritten(plan);
+        return false;
     }
+    known_[plan.name].refused.clear();
     // Where nothing was changed after all, no watch will bring anything.
     if (kube::resource_version_of(answer.body) == plan.resource_version) {
         known_[plan.name].written_on.clear();

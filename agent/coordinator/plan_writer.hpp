@@ -42,6 +42,7 @@ class PlanWriter {
         std::string written_on;      ///< The resourceVersion that was overwritten last.
         Monotonic written_at;        ///< And when.
         std::set<std::string> told;  ///< Keys of Lasting that were told and still last.
+        std::string refused;         ///< Why its status was not taken the last time.
     };
 
     void note_overwritten(const plan::Plan& plan);

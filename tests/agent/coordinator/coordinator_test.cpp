@@ -478,6 +478,32 @@ TEST_F(CoordinatorTest, TellsOfASlotThatNobodyTakes) {
     wait_until([&] { return complete("p") == "SyncJob: "; });
 }
 
+TEST_F(CoordinatorTest, WritesTheOtherPlansWhereOneIsRefused) {
+    std::atomic<bool> refused = true;
+    api_.before([&](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        return refused && request.path == kPlans + std::string("a/status")
+                   ? std::optional(FakeApi::refuse(403, "a policy says no"))
+                   : std::nullopt;
+    });
+    add_plan("a");
+    add_plan("p");
+    start();
+    wait_until([&] { return complete("p") == "SyncJob: "; });
+    after(seconds(1));
+    const auto told = [this] {
+        const auto lines = logged();
+        return std::ranges::count_if(lines, [](const std::string& line) {
+            return line.find("a policy says no") != std::string::npos;
+        });
+    };
+    wait_until([&] { return told() == 1; });
+    after(minutes(1));
+    refused = false;
+    after(minutes(1));
+    wait_until([&] { return complete("a") == "SyncJob: "; });
+    EXPECT_EQ(told(), 1);
+}
+
 TEST_F(CoordinatorTest, SaysThatTwoPlansWaitForEachOther) {
     const auto prepare = [](const std::string& plan) {
         return Json{{"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", plan}}}}};
