@@ -21,6 +21,7 @@ constexpr Duration kSoon{1'000};
 constexpr Duration kBlindSleep{60'000};
 constexpr Duration kLongestTransient{300'000};
 constexpr Duration kHeldAgain{15'000};
+constexpr Duration kClearUpAgain{30'000};
 
 Duration until(Monotonic time, Clock& clock) {
     return std::max(Duration::zero(), std::chrono::ceil<Duration>(time - clock.monotonic()));
@@ -245,36 +246,28 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto labels = kube::labels_of(*node);
     const auto wanted = candidates(plans, labels);
     announce(*node, stop);
-    try {
-        uncordon_leftover(*node, stop);
-        if (!tidy(wanted, lock, stop)) {
-            return kSoon;
-        }
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
-        }
-        log::warning(
-            format("what an earlier upgrade has left could not be removed: {}", error.what()));
+    if (!clear_up(*node, wanted, lock, stop)) {
+        return kSoon;
     }
+    const auto longest = left_ ? kClearUpAgain : kLongSleep;
     if (wanted.empty()) {
         // What was fetched for a Plan that is gone.
         staged_.reset();
         staging_.clean();
         if (const auto reason = unusable_plan(plans, labels)) {
             say({false, "Blocked", *reason}, nullptr);
-            return kLongSleep;
+            return longest;
         }
         std::string idle = plans.empty() ? "no Plans" : "nothing to do";
         if (node::left_cordoned(*node)) {
             idle += "; " + plan::left_cordoned_in_words(settings_.node);
         }
         say({false, "Idle", std::move(idle)}, nullptr);
-        return kLongSleep;
+        return longest;
     }
     const auto running = plan::parse_version(kube::kubelet_version(*node));
     const auto conflict = running ? conflict_of(wanted, *running) : std::nullopt;
-    auto sleep = kLongSleep;
+    auto sleep = longest;
     std::optional<Standing> first;
     const Candidate* about = nullptr;
     for (const auto& candidate : wanted) {
@@ -290,6 +283,31 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     }
     say(*first, about);
     return sleep;
+}
+
+bool NodeLoop::clear_up(const Json& node, const std::vector<Candidate>& wanted,
+                        const lock::Lock& lock, const std::stop_token& stop) {
+    // What is refused now is refused a moment later, and everything that happens is a moment.
+    const auto now = tools_.clock.monotonic();
+    if (left_ && now - left_->since < kClearUpAgain) {
+        return true;
+    }
+    try {
+        uncordon_leftover(node, stop);
+        const bool as_it_is = tidy(wanted, lock, stop);
+        left_.reset();
+        return as_it_is;
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        if (!left_ || left_->text != error.what()) {
+            log::warning(
+                format("what an earlier upgrade has left could not be removed: {}", error.what()));
+        }
+        left_ = Held{error.what(), now};
+        return true;
+    }
 }
 
 std::optional<std::string> NodeLoop::failed_before(const lock::Slot& slot) const {

@@ -100,6 +100,9 @@ class NodeLoop {
     /// Whether k3s is where it was: the credentials in use may be those of a folder that it has
     /// left.
     void look_for_k3s();
+    /// Of earlier upgrades, at times where that is refused. What it returns is tidy's.
+    bool clear_up(const Json& node, const std::vector<Candidate>& wanted, const lock::Lock& lock,
+                  const std::stop_token& stop);
     /// False: nothing may be decided on this state of the lock, which is about to change.
     bool tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
               const std::stop_token& stop);
@@ -196,6 +199,7 @@ class NodeLoop {
         Monotonic since;
     };
     std::map<std::string, Held> held_;  ///< By Candidate::key.
+    std::optional<Held> left_;          ///< What could not be cleared up the last time.
     /// The last upgrade here failed, and no other has succeeded since.
     bool failed_here_ = false;
     std::string

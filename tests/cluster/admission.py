@@ -2,8 +2,8 @@
 """A validating admission webhook that refuses a node some changes of its own Node, as a policy engine would.
 
 Run as a program it is that webhook: `python3 admission.py PORT CERT KEY`. It judges an update of a Node by the path that it is
-asked at: `/label` refuses a change of a Plan's label, `/uncordon` that a Node becomes schedulable; both only where the user is that
-node itself. A policy engine speaks the same protocol (admission.k8s.io/v1) and differs only in how its rules are written."""
+asked at: `/label` refuses a Node with a Plan's label, `/uncordon` one that is schedulable; both only where the user is that node
+itself. A policy engine speaks the same protocol (admission.k8s.io/v1) and differs only in how its rules are written."""
 
 import base64
 import contextlib
@@ -20,14 +20,13 @@ PLAN = "plan.upgrade.cattle.io/"
 
 
 def refused(rule: str, request: dict) -> bool:
-    old, new = request["oldObject"], request["object"]
-    if request["userInfo"]["username"] != f"system:node:{new['metadata']['name']}":
+    """By the new object alone: Kubernetes 1.20 shows a webhook the new Node as the old one, too, where it is patched."""
+    node = request["object"]
+    if request["userInfo"]["username"] != f"system:node:{node['metadata']['name']}":
         return False
     if rule == "label":
-        def labels(node):
-            return {k: v for k, v in node["metadata"].get("labels", {}).items() if k.startswith(PLAN)}
-        return labels(old) != labels(new)
-    return old["spec"].get("unschedulable", False) and not new["spec"].get("unschedulable", False)
+        return any(key.startswith(PLAN) for key in node["metadata"].get("labels", {}))
+    return not node["spec"].get("unschedulable", False)
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):

@@ -804,6 +804,26 @@ TEST_F(NodeLoopTest, LabelsANodeThatWasRefusedItsLabelWithoutASlot) {
     EXPECT_EQ(units_.restarted.size(), 1U);
 }
 
+TEST_F(NodeLoopTest, AsksNotAtEveryTurnForWhatIsRefused) {
+    std::atomic<int> asked = 0;
+    on_request_ = [&](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (effect_of(request) != "uncordon") {
+            return std::nullopt;
+        }
+        ++asked;
+        return FakeApi::refuse(403, "a policy says no");
+    };
+    node::OwnNode(client_, "server-1").cordon("server-plan", {});
+    start();
+    ASSERT_TRUE(says("Idle", "no Plans"));
+    add_plan({{"concurrency", 0}});
+    ASSERT_TRUE(says("Paused", "concurrency"));
+    EXPECT_EQ(asked, 1);
+    clock_.advance(std::chrono::minutes(1));
+    api_.remove(kPlans + std::string("server-plan"));
+    EXPECT_TRUE(api_.wait_until([&] { return asked == 2; }));
+}
+
 TEST_F(NodeLoopTest, AnnouncesItselfOnItsNodeOnce) {
     start();
     ASSERT_TRUE(api_.wait_until([this] {
