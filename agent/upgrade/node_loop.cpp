@@ -388,7 +388,8 @@ Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conf
         lock::has_failed(own->second, candidate.hash, candidate.intent)) {
         return {false, "Failed", own->second.detail};
     }
-    if (own != lock.slots.end() && own->second.phase != lock::kBlocked) {
+    if (own != lock.slots.end() && own->second.phase != lock::kBlocked &&
+        own->second.phase != lock::kFailed && own->second.intent == candidate.intent) {
         // The lock takes no word of it now (it may be full), and must not be what forgets it.
         if (const auto failure = failed_before(own->second)) {
             return {false, "Failed", *failure, kBlindSleep};

@@ -119,7 +119,7 @@ def test_a_second_agent_ends_with_one_line_and_leaves_the_first_ones_upgrade_alo
     with standing_still(fleet, host, "drain:before", drain={}) as version:
         def traces():
             files = [f"{STATE}/journal.json", f"{STATE}/agent.lock", "/run/k3s-upgrade-agent/status.json"]
-            return ([host.read(f) for f in files], sorted(f.name for f in host.path(STATE).iterdir()), is_cordoned(host.node()),
+            return ([host.run("cat", f).stdout for f in files], sorted(f.name for f in host.path(STATE).iterdir()), is_cordoned(host.node()),
                     sorted(slots(fleet.cluster.kubectl_json("get", "configmap", LOCK, "-n", NAMESPACE))), host.k3s_version())
         before = traces()
         assert before[2] and before[3], "the first one has cordoned the node, and has its slot"

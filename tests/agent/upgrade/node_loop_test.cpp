@@ -729,6 +729,12 @@ TEST_F(NodeLoopTest, DoesNotTryAgainWhatFailedUntilThePlanChanges) {
 
 TEST_F(NodeLoopTest, TriesAFailureAgainInItsOwnSlotWhenThePlanChanges) {
     new_does_not_start_ = true;
+    on_request_ = [this](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        if (effect_of(request) == "report failure") {
+            clock_.advance(std::chrono::seconds(2));  // It takes a moment, and is over after that.
+        }
+        return std::nullopt;
+    };
     add_plan();
     start();
     ASSERT_TRUE(reports("Failed"));
