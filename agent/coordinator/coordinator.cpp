@@ -314,13 +314,22 @@ std::vector<Holder> Coordinator::holders_of(const lock::Lock& lock, const std::s
         }
         const bool run_out = tools_.slots.run_out(key, ttl_of(slot));
         const bool counts = lock::occupies(slot, hash, intent, run_out);
-        const bool lasts = slot.phase == lock::kFailed || slot.phase == lock::kBlocked;
+        const bool lost = lock::is_lost_retry(slot, run_out);
+        const bool lasts = slot.phase == lock::kFailed || slot.phase == lock::kBlocked || lost;
         if (counts && !lasts) {
             again = std::min(again, tools_.slots.remaining(key, ttl_of(slot)) + Duration(1));
         }
         const bool silent = !lasts && !counts;
         if (counts || silent || slot.phase == lock::kBlocked) {
             holders.push_back({slot, silent});
+        }
+        if (counts && lost) {
+            auto& told = holders.back().slot;
+            told.detail = format(
+                "{}; tried again, and fell silent while {}: when you know that {} is down, or at "
+                "rest, `k3s-upgrade-agent release --node {} --force`",
+                slot.retried->detail, slot.phase, slot.node, slot.node);
+            told.phase = lock::kFailed;
         }
     }
     return holders;

@@ -197,6 +197,10 @@ bool has_failed(const Slot& slot, const std::string& hash, const plan::Intent& i
            (slot.intent.spec.empty() || slot.intent == intent);
 }
 
+bool is_lost_retry(const Slot& slot, bool run_out) {
+    return run_out && slot.retried && slot.phase != kFailed && slot.phase != kBlocked;
+}
+
 bool occupies(const Slot& slot, const std::string& hash, const plan::Intent& intent, bool run_out) {
     if (slot.phase == kBlocked) {
         return false;
@@ -204,7 +208,7 @@ bool occupies(const Slot& slot, const std::string& hash, const plan::Intent& int
     if (slot.phase == kFailed) {
         return is_present(slot, hash, intent);
     }
-    return !run_out || (slot.retried && is_present(slot, hash, intent));
+    return !run_out || (is_lost_retry(slot, run_out) && is_present(slot, hash, intent));
 }
 
 namespace {
@@ -225,7 +229,7 @@ class Obstacles {
     void see(const std::string& key, const Slot& slot) {
         const auto ttl = std::chrono::seconds(slot.ttl_seconds);
         const bool run_out = observer_.run_out(key, ttl, now_);
-        const bool failed = slot.phase == kFailed;
+        const bool failed = slot.phase == kFailed || is_lost_retry(slot, run_out);
         const bool live = slot.phase != kBlocked && !failed && !run_out;
         bool in_the_way = false;
         if (slot.plan == request_.plan) {

@@ -129,6 +129,10 @@ bool is_present(const Slot& slot, const std::string& hash, const plan::Intent& i
 /// chance for the node, in its own slot.
 bool has_failed(const Slot& slot, const std::string& hash, const plan::Intent& intent);
 
+/// True when the holder has fallen silent while it tried a failure again: a failure, then, which
+/// nothing but a person ends.
+bool is_lost_retry(const Slot& slot, bool run_out);
+
 /// True when a slot counts against its Plan's concurrency: its lease has not run out, or what the
 /// Plan says now has failed in it (a failure does not run out, nor does a new try of one; a changed
 /// Plan is a new chance). Of `intent` only the spec's part counts. `run_out` is the Observer's word

@@ -55,6 +55,22 @@ std::set<std::string> holders_of(const Lock& lock, const std::string& plan) {
     return holders;
 }
 
+/// A failure's own words, without what new tries of it have come to.
+std::string first_failure(const std::string& detail) {
+    return detail.substr(0, std::min(detail.find("; tried again, which"),
+                                     detail.find("; can't be tried again yet")));
+}
+
+/// The failure that is tried again in a slot, which it is once more.
+Slot failed_again(Slot slot) {
+    slot.phase = kFailed;
+    slot.detail = first_failure(slot.retried->detail);
+    slot.intent = slot.retried->intent;
+    slot.retried.reset();
+    slot.waits = false;
+    return slot;
+}
+
 /// What a slot that is taken for `request` tries again.
 std::optional<Failure> failure_in(const Lock& lock, const std::string& key,
                                   const Request& request) {
@@ -79,12 +95,6 @@ std::map<std::string, std::string> texts_of(
 bool all_exist(const Lock& lock, const std::map<std::string, std::optional<Json>>& changes) {
     return std::all_of(changes.begin(), changes.end(),
                        [&](const auto& change) { return lock.texts.contains(change.first); });
-}
-
-/// A failure's own words, without what new tries of it have come to.
-std::string first_failure(const std::string& detail) {
-    return detail.substr(0, std::min(detail.find("; tried again, which"),
-                                     detail.find("; can't be tried again yet")));
 }
 
 std::uint64_t number_of(const std::string& resource_version) {
@@ -272,17 +282,15 @@ bool Slots::step_back(const std::string& plan, const std::string& why, std::stop
     change(
         [&](const Lock& lock) -> std::map<std::string, std::optional<Json>> {
             const auto present = lock.slots.find(key);
-            failed = present != lock.slots.end() && present->second.retried;
-            if (!failed) {
+            failed = present != lock.slots.end() &&
+                     (present->second.retried || present->second.phase == kFailed);
+            // One that has failed by now was stepped back from before: by a request whose answer
+            // was lost, or by an agent that died behind it.
+            if (!failed || !present->second.retried) {
                 return {};
             }
-            auto slot = present->second;
-            slot.phase = kFailed;
-            slot.detail = format("{}; tried again, which came to nothing: {}",
-                                 first_failure(slot.retried->detail), why);
-            slot.intent = slot.retried->intent;
-            slot.retried.reset();
-            slot.waits = false;
+            auto slot = failed_again(present->second);
+            slot.detail += "; tried again, which came to nothing: " + why;
             slot.acquired = now_text();
             slot.renewed = slot.acquired;
             return {{key, to_json(slot)}};
@@ -335,13 +343,17 @@ void Slots::report(const Subject& about, std::string_view phase, const std::stri
             const auto present = lock.slots.find(key);
             auto slot = present != lock.slots.end() ? present->second : Slot{};
             // Others would go on with what has failed here.
-            const bool stays = phase == kBlocked && slot.phase == kFailed &&
+            const bool again = slot.retried.has_value();
+            const bool stays = phase == kBlocked && (again || slot.phase == kFailed) &&
                                is_present(slot, about.hash, about.intent);
+            if (stays && again) {
+                slot = failed_again(slot);
+            }
             const auto text = stays ? format("{}; can't be tried again yet: {}",
                                              first_failure(slot.detail), detail)
                                     : detail;
-            if ((stays || slot.phase == phase) && slot.detail == text && slot.hash == about.hash &&
-                (stays || slot.intent == about.intent)) {
+            if (!again && (stays || slot.phase == phase) && slot.detail == text &&
+                slot.hash == about.hash && (stays || slot.intent == about.intent)) {
                 return {};
             }
             slot.plan = about.plan;

@@ -75,7 +75,7 @@ class Slots {
     bool give_back(const std::string& plan, std::stop_token stop);
 
     /// The same for a slot that came to nothing: where a failure was tried again in it, it says so
-    /// again, and stays.
+    /// again, and stays. A failure is left as it is.
     bool step_back(const std::string& plan, const std::string& why, std::stop_token stop);
 
     /// Removes this node's key only while it is still what a watch has brought as `seen` (phase,

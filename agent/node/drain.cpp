@@ -247,6 +247,9 @@ Drained Drain::run(const plan::DrainSpec& spec, Duration deadline, const DrainPr
                     return {};
                 }
                 wait = evict_due(left, spec, *chosen, stop);
+                if (!refused_.empty()) {
+                    return {Drained::By::refused, std::exchange(refused_, {})};
+                }
                 for (const auto& pod : left) {
                     if (const auto& why = chosen->at(pod.uid).why; !why.empty()) {
                         problem = pod.text() + ": " + why;
@@ -300,7 +303,7 @@ Duration Drain::evict_due(const std::vector<PodRef>& left, const plan::DrainSpec
         one.why = std::move(attempt.why);
         one.refusals = attempt.outcome == Evicted::refused ? one.refusals + 1 : 0;
         if (one.refusals >= kMostRefusals) {
-            throw Error(ErrorKind::failed, one.why);
+            refused_ = one.why;
         }
         if (attempt.outcome == Evicted::blocked || attempt.outcome == Evicted::refused) {
             wait = std::min(wait, attempt.retry);

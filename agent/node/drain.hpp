@@ -32,6 +32,7 @@ struct Drained {
         no_pods,   ///< None is left.
         timeout,   ///< spec.timeout has passed.
         deadline,  ///< The upgrade's deadline has.
+        refused,   ///< A pod's eviction was refused (403) several times.
     };
     By ended = By::no_pods;
     std::string left;  ///< Which pods are left, and what held them.
@@ -58,7 +59,7 @@ class Drain {
     /// same name. A 429 (a PodDisruptionBudget says not now) is tried again after five seconds, as
     /// kubectl does, or what Retry-After says. A 403 is looked into: the API server refuses a node
     /// the eviction of a pod that is gone or no longer bound to it. Throws Error{failed} when a pod
-    /// refuses the drain, or its eviction is refused several times. Safe to repeat.
+    /// refuses the drain. Safe to repeat.
     Drained run(const plan::DrainSpec& spec, Duration deadline, const DrainProgress& progress,
                 const std::stop_token& stop);
 
@@ -92,6 +93,7 @@ class Drain {
     Clock& clock_;
     std::string node_;
     std::string eviction_version_;  ///< `policy/v1`, once asked for.
+    std::string refused_;           ///< By whom, once that has happened too often.
 };
 
 }  // namespace kua::node

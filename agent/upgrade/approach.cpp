@@ -195,6 +195,13 @@ Standing NodeLoop::attempt(const Candidate& candidate, const lock::Lock& lock, c
         return *closed;  // There may be nothing to fetch, and what there is to do has to wait.
     }
     if (*from == candidate.version && same_release(candidate, site.k3s, stop)) {
+        const auto own = lock.slots.find(lock::slot_key(candidate.plan.name, settings_.node));
+        if (own != lock.slots.end() && own->second.phase == lock::kFailed &&
+            lock::is_present(own->second, candidate.hash, candidate.intent)) {
+            // It was left at this version because it is not well there; that the Plan has changed
+            // mends nothing, and Ready alone does not tell.
+            return {false, "Failed", own->second.detail};
+        }
         if (!kube::readiness(site.node).ready) {
             // Where an upgrade was stopped rather than rolled back, the label would say it is well.
             return {false, "Waiting", "for the node, which runs the version already, to be Ready",

@@ -62,6 +62,12 @@ std::vector<Candidate> candidates(const Plans& plans, const plan::Labels& labels
     return wanted;
 }
 
+bool is_unclear(const Plans& plans, const std::string& name) {
+    const auto plan = plans.find(name);
+    return plan != plans.end() &&
+           (plan->second.problem || !plan::parse_version(latest_version(plan->second)));
+}
+
 std::optional<Conflict> conflict_of(const std::vector<Candidate>& wanted,
                                     const plan::Version& running) {
     Conflict conflict;

@@ -46,6 +46,10 @@ Plans read_plans(const kube::Snapshot& snapshot);
 /// from the Plan's status.
 std::vector<Candidate> candidates(const Plans& plans, const plan::Labels& labels);
 
+/// True when nothing can be told of a Plan for now: it is there, and is invalid or not resolved.
+/// What has failed for it is not over.
+bool is_unclear(const Plans& plans, const std::string& name);
+
 /// Plans that would take one node to different versions.
 struct Conflict {
     std::set<std::string> plans;

@@ -163,7 +163,9 @@ void NodeLoop::announce(const Json& node, const std::stop_token& stop) {
         if (error.kind() == ErrorKind::stopped) {
             throw;
         }
-        log::warning(format("this agent can't announce itself: {}", error.what()));
+        if (std::exchange(announcing_, error.what()) != error.what()) {
+            log::warning(format("this agent can't announce itself: {}", error.what()));
+        }
     }
 }
 
@@ -246,7 +248,7 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     const auto labels = kube::labels_of(*node);
     const auto wanted = candidates(plans, labels);
     announce(*node, stop);
-    if (!clear_up(*node, wanted, lock, stop)) {
+    if (!clear_up(*node, wanted, plans, lock, stop)) {
         return kSoon;
     }
     const auto longest = left_ ? kClearUpAgain : kLongSleep;
@@ -285,7 +287,7 @@ Duration NodeLoop::turn(const std::stop_token& stop) {
     return sleep;
 }
 
-bool NodeLoop::clear_up(const Json& node, const std::vector<Candidate>& wanted,
+bool NodeLoop::clear_up(const Json& node, const std::vector<Candidate>& wanted, const Plans& plans,
                         const lock::Lock& lock, const std::stop_token& stop) {
     // What is refused now is refused a moment later, and everything that happens is a moment.
     const auto now = tools_.clock.monotonic();
@@ -294,7 +296,7 @@ bool NodeLoop::clear_up(const Json& node, const std::vector<Candidate>& wanted,
     }
     try {
         uncordon_leftover(node, stop);
-        const bool as_it_is = tidy(wanted, lock, stop);
+        const bool as_it_is = tidy(wanted, plans, lock, stop);
         left_.reset();
         return as_it_is;
     } catch (const Error& error) {
@@ -321,8 +323,8 @@ std::optional<std::string> NodeLoop::failed_before(const lock::Slot& slot) const
     return before ? std::optional(last->message) : std::nullopt;
 }
 
-bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
-                    const std::stop_token& stop) {
+bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const Plans& plans,
+                    const lock::Lock& lock, const std::stop_token& stop) {
     bool as_it_is = true;
     for (const auto& [key, slot] : lock.slots) {
         if (slot.node != settings_.node) {
@@ -336,7 +338,9 @@ bool NodeLoop::tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock
                 return candidate.plan.name == own.plan &&
                        lock::is_present(own, candidate.hash, candidate.intent);
             });
-        const bool of_use = is_report && is_wanted;
+        const bool of_use =
+            (is_report && is_wanted) ||
+            ((slot.phase == lock::kFailed || slot.retried) && is_unclear(plans, slot.plan));
         if (const auto failure = is_wanted && !is_report ? failed_before(slot) : std::nullopt) {
             // To try again what has failed would undo what somebody has just put right by hand.
             if (std::exchange(brought_back_, slot.acquired) != slot.acquired) {
@@ -400,13 +404,13 @@ Standing NodeLoop::consider(const Candidate& candidate, const std::optional<Conf
         return *closed;
     }
     try {
-        if (conflict && conflict->plans.contains(candidate.plan.name)) {
-            return reported(candidate, *conflict, lock, stop);
-        }
         const auto retry = retries_.find(candidate.key());
         if (retry != retries_.end() && tools_.clock.monotonic() < retry->second.next) {
             return {false, retry->second.phase, retry->second.reason,
                     until(retry->second.next, tools_.clock), retry->second.topic};
+        }
+        if (conflict && conflict->plans.contains(candidate.plan.name)) {
+            return reported(candidate, *conflict, lock, stop);
         }
         // Where everything is ready but the slot, the watch's copy of the lock is asked first.
         if (!closed) {

@@ -101,10 +101,10 @@ class NodeLoop {
     /// left.
     void look_for_k3s();
     /// Of earlier upgrades, at times where that is refused. What it returns is tidy's.
-    bool clear_up(const Json& node, const std::vector<Candidate>& wanted, const lock::Lock& lock,
-                  const std::stop_token& stop);
+    bool clear_up(const Json& node, const std::vector<Candidate>& wanted, const Plans& plans,
+                  const lock::Lock& lock, const std::stop_token& stop);
     /// False: nothing may be decided on this state of the lock, which is about to change.
-    bool tidy(const std::vector<Candidate>& wanted, const lock::Lock& lock,
+    bool tidy(const std::vector<Candidate>& wanted, const Plans& plans, const lock::Lock& lock,
               const std::stop_token& stop);
     /// That the upgrade which took this slot has failed here already, and with what: the lock is
     /// from before, as the data store is that somebody has brought back.
@@ -205,6 +205,7 @@ class NodeLoop {
     std::string
         brought_back_;  ///< `acquired` of the slot from before a failure that was said last.
     std::optional<Monotonic> announced_;  ///< When that was tried last.
+    std::string announcing_;              ///< Why it failed.
     Checks checks_;
     lock::Turns turns_;
     std::string said_;

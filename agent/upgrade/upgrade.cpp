@@ -309,6 +309,8 @@ void Upgrade::drain(const std::stop_token& stop) {
             break;
         case node::Drained::By::timeout:
             out_of_time(drained.left, "spec.drain.timeout", stop);
+        case node::Drained::By::refused:
+            out_of_time(drained.left, "refused again and again", stop);
         case node::Drained::By::deadline:
             out_of_time("DeadlineExceeded: " + drained.left, "spec.jobActiveDeadlineSecs", stop);
     }

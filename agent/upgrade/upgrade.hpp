@@ -157,8 +157,8 @@ class Upgrade {
     void prepare(const std::stop_token& stop);
     void cordon(const std::stop_token& stop);
     void drain(const std::stop_token& stop);
-    /// `limit` has passed: an attempt that counts, and after Limits::drain_attempts of them the
-    /// last.
+    /// `limit` says why no more was tried: an attempt that counts, and after Limits::drain_attempts
+    /// of them the last.
     [[noreturn]] void out_of_time(const std::string& what, const std::string& limit,
                                   const std::stop_token& stop);
     /// Counts this Plan's drains that timed out.

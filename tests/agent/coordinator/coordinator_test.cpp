@@ -504,6 +504,27 @@ TEST_F(CoordinatorTest, WritesTheOtherPlansWhereOneIsRefused) {
     EXPECT_EQ(told(), 1);
 }
 
+TEST_F(CoordinatorTest, TellsOfAHolderThatFellSilentInANewTryAsOfAFailure) {
+    lock::Slot slot;
+    slot.plan = "p";
+    slot.node = "server-1";
+    slot.phase = "Draining";
+    slot.hash = kHash;
+    slot.ttl_seconds = 900;
+    slot.retried = lock::Failure{"verify: not Ready", {}};
+    add_plan("p");
+    start();
+    api_.edit(kLock, {{"data", {{"p.server-1", to_json(slot).dump()}}}});
+    wait_until([&] { return status("p").contains("applying"); });
+    after(minutes(16));
+    wait_until([&] {
+        return complete("p").starts_with(
+                   "JobFailed: server-1: verify: not Ready; tried again, and "
+                   "fell silent while Draining: ") &&
+               complete("p").ends_with("release --node server-1 --force`");
+    });
+}
+
 TEST_F(CoordinatorTest, SaysThatTwoPlansWaitForEachOther) {
     const auto prepare = [](const std::string& plan) {
         return Json{{"prepare", {{"image", "rancher/k3s-upgrade"}, {"args", {"prepare", plan}}}}};

@@ -444,6 +444,20 @@ TEST(Choose, CountsAServerThatFellSilentByWhatItsNodeSays) {
         choose(lock, server_request(1, three, {"server-2"}), observer, clock.monotonic()).take);
 }
 
+TEST(Choose, WaitsForNothingWhereAHolderFellSilentInANewTry) {
+    auto lost = slot("agent-1");
+    lost.retried = Failure{"verify: not Ready", {}};
+    const auto lock = lock_of({lost});
+    FakeClock clock;
+    Observer observer;
+    observer.see(renewals(lock), clock.monotonic());
+    clock.advance(std::chrono::hours(1));
+    const auto choice = choose(lock, request(1), observer, clock.monotonic());
+    EXPECT_FALSE(choice.take);
+    EXPECT_FALSE(choice.again) << "no time ends it";
+    EXPECT_FALSE(choice.stuck);
+}
+
 TEST(Choose, NeverLetsTwoExclusivePlansHaveSlotsAtOnce) {
     auto asked = request(2);
     auto other = slot("agent-1");

@@ -249,7 +249,18 @@ TEST_F(SlotsTest, TriesAFailureAgainInItsOwnSlotWhichStaysOneUntilItSucceeds) {
     EXPECT_EQ(slot_of("server-1")->phase, "Failed");
     EXPECT_EQ(slot_of("server-1")->detail,
               "verify: not Ready; tried again, which came to nothing: undone");
+    // Asked for again, as after a lost answer or a crash.
+    const auto failed = slot_of("server-1")->acquired;
+    EXPECT_TRUE(slots_.step_back("p", "undone", {}));
+    EXPECT_EQ(slot_of("server-1")->acquired, failed);
     EXPECT_TRUE(slots_.take(asked, kVersion, {}).take) << "nothing has failed for this intent";
+    // What blocks it while it still has the slot makes it a failure again, too.
+    slots_.report({"p", "h", kVersion, {"spec 2", ""}}, kBlocked, "no answer", {});
+    EXPECT_EQ(slot_of("server-1")->phase, "Failed");
+    EXPECT_EQ(slot_of("server-1")->detail,
+              "verify: not Ready; can't be tried again yet: no answer");
+    EXPECT_FALSE(other.take(request("server-2"), kVersion, {}).take);
+    EXPECT_TRUE(slots_.take(asked, kVersion, {}).take);
     EXPECT_TRUE(slots_.give_back("p", {}));
     EXPECT_FALSE(slot_of("server-1"));
     // One that tries nothing again is just gone.

@@ -348,9 +348,9 @@ TEST_F(DrainTest, GivesUpWhenItMayNotEvict) {
     add("a");
     answer_evictions(FakeApi::refuse(403, "forbidden"));
     on_progress_ = [this] { clock_.advance(seconds(20)); };
-    const auto error = error_of([&] { run(DrainSpec()); });
-    EXPECT_EQ(error.kind(), ErrorKind::failed);
-    EXPECT_THAT(error.what(), HasSubstr("evicting default/a: 403 forbidden"));
+    const auto drained = run(DrainSpec());
+    EXPECT_EQ(drained.ended, Drained::By::refused);
+    EXPECT_THAT(drained.left, HasSubstr("evicting default/a: 403 forbidden"));
     EXPECT_EQ(write_texts().size(), 3U);
     EXPECT_THAT(details_, ::testing::Contains(HasSubstr("403 forbidden")));
 }

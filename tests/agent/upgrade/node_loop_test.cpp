@@ -761,6 +761,42 @@ TEST_F(NodeLoopTest, TriesAFailureAgainInItsOwnSlotWhenThePlanChanges) {
         << "until it succeeded, no other node could go on with what had failed here";
 }
 
+TEST_F(NodeLoopTest, ForgetsNoFailureWhileThePlanIsInvalid) {
+    new_does_not_start_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    const auto failed = slot()->acquired;
+    add_plan({{"drain", {{"timeout", "5mm"}}}});
+    ASSERT_TRUE(says("Blocked", "spec.drain.timeout"));
+    EXPECT_TRUE(slot() && slot()->acquired == failed);
+    add_plan({{"concurrency", 0}});
+    ASSERT_TRUE(says("Paused", "concurrency"));
+    EXPECT_TRUE(slot() && slot()->acquired == failed);
+    EXPECT_EQ(units_.restarted.size(), 2U);
+}
+
+TEST_F(NodeLoopTest, IsNotDoneWhereItWasLeftAtTheNewVersionAndThePlanChanges) {
+    limits_.rollback = Rollback::automatic;
+    limits_.health = std::chrono::seconds(1);
+    new_is_not_ready_ = true;
+    add_plan();
+    start();
+    ASSERT_TRUE(reports("Failed"));
+    // A k3s that crashes again and again is Ready for as long as nobody misses its heartbeat.
+    report_kubelet(kNewVersion, true);
+    add_plan({{"concurrency", 0}, {"jobActiveDeadlineSecs", 1800}});
+    ASSERT_TRUE(says("Paused", "concurrency"));
+    add_plan({{"jobActiveDeadlineSecs", 1800}});
+    ASSERT_TRUE(says("Failed", "nothing was rolled back"));
+    EXPECT_EQ(label(), "");
+    EXPECT_TRUE(slot() && slot()->phase == "Failed");
+    api_.edit(kLock, {{"data", {{"server-plan.server-1", nullptr}}}});
+    EXPECT_TRUE(api_.wait_until([this] { return label() == kPlanHash; }));
+    finish();
+    EXPECT_EQ(units_.restarted.size(), 1U);
+}
+
 TEST_F(NodeLoopTest, TriesAgainAtOnceWhenThePlanChanges) {
     add_pod(false);
     add_plan({{"drain", Json::object()}});
