@@ -2,6 +2,7 @@
 """Stand-in releases of k3s, and the server that they are downloaded from."""
 
 import base64
+import filecmp
 import hashlib
 import json
 import os
@@ -93,6 +94,13 @@ def binary(version: str, misbehaviour=None, date=None, arch="amd64") -> pathlib.
     return target
 
 
+def _same_files(one: pathlib.Path, other: pathlib.Path) -> bool:
+    if not one.exists():
+        return False
+    names = sorted(f.name for f in other.iterdir())
+    return sorted(f.name for f in one.iterdir()) == names == filecmp.cmpfiles(one, other, names, shallow=False)[0]
+
+
 class ReleaseServer:
     """Serves `<directory>/releases`; with a network namespace on port 443, else on a free port of 127.0.0.1."""
 
@@ -135,10 +143,16 @@ class ReleaseServer:
                     for n in [f"k3s-airgap-images-{suffix}.{e}" for e in ("tar", "tar.gz", "tar.zst")] + [name]]
             (work / f"sha256sum-{suffix}.txt").write_text("".join(sums))
         work.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
         folder.parent.mkdir(exist_ok=True)
-        work.rename(folder)
+        if _same_files(folder, work):
+            shutil.rmtree(work)  # It may be read at this moment, by an agent or by another test beside.
+        elif folder.exists():
+            old = work.with_suffix(".old")
+            folder.rename(old)
+            work.rename(folder)
+            shutil.rmtree(old)
+        else:
+            work.rename(folder)
         return folder
 
     def settings(self) -> dict:
