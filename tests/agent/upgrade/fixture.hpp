@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -220,6 +221,11 @@ class Host : public ::testing::Test {
     [[nodiscard]] std::string kubelet() const { return kube::kubelet_version(api_.get(kNode)); }
     [[nodiscard]] std::optional<lock::Slot> slot() const {
         return lock::read_slot(string_at(api_.get(kLock), {"data", "server-plan.server-1"}));
+    }
+    /// For while others write the lock: what is asked twice may be gone the second time.
+    [[nodiscard]] bool slot_is(const std::function<bool(const lock::Slot&)>& condition) const {
+        const auto own = slot();
+        return own && condition(*own);
     }
     [[nodiscard]] std::string binary() const { return read_text(folder_ / "k3s"); }
     [[nodiscard]] std::string result() const {

@@ -108,7 +108,9 @@ class NodeLoopTest : public test::Host {
 
     /// Waits until this node has said something of itself in the lock.
     bool reports(const std::string& phase) {
-        return api_.wait_until([=, this] { return slot() && slot()->phase == phase; });
+        return api_.wait_until([=, this] {
+            return slot_is([&](const lock::Slot& own) { return own.phase == phase; });
+        });
     }
 
     AskChannel ask_channel_;
@@ -720,7 +722,8 @@ TEST_F(NodeLoopTest, DoesNotTryAgainWhatFailedUntilThePlanChanges) {
     api_.edit(kNode, {{"metadata", {{"labels", {{"some", "label"}}}}}});
     api_.edit(kPlans + std::string("server-plan"), {{"metadata", {{"labels", {{"a", "b"}}}}}});
     add_plan({{"version", "v1.31.4+k3s1"}, {"serviceAccountName", "another"}});
-    ASSERT_TRUE(api_.wait_until([this] { return slot() && slot()->hash != kPlanHash; }));
+    ASSERT_TRUE(api_.wait_until(
+        [this] { return slot_is([](const lock::Slot& own) { return own.hash != kPlanHash; }); }));
     ASSERT_TRUE(reports("Failed"));
     finish();
     EXPECT_EQ(units_.restarted.size(), 4U) << "forward and back, once for each hash";
@@ -747,7 +750,8 @@ TEST_F(NodeLoopTest, TriesAFailureAgainInItsOwnSlotWhenThePlanChanges) {
     EXPECT_EQ(slot()->acquired, failed);
     EXPECT_EQ(units_.restarted.size(), 2U);
     add_plan({{"jobActiveDeadlineSecs", 1800}});
-    ASSERT_TRUE(api_.wait_until([&] { return slot() && slot()->acquired != failed; }));
+    ASSERT_TRUE(api_.wait_until(
+        [&] { return slot_is([&](const lock::Slot& own) { return own.acquired != failed; }); }));
     ASSERT_TRUE(reports("Failed"));
     new_does_not_start_ = false;
     add_plan({{"drain", {{"force", true}}}});
@@ -769,10 +773,10 @@ TEST_F(NodeLoopTest, ForgetsNoFailureWhileThePlanIsInvalid) {
     const auto failed = slot()->acquired;
     add_plan({{"drain", {{"timeout", "5mm"}}}});
     ASSERT_TRUE(says("Blocked", "spec.drain.timeout"));
-    EXPECT_TRUE(slot() && slot()->acquired == failed);
+    EXPECT_TRUE(slot_is([&](const lock::Slot& own) { return own.acquired == failed; }));
     add_plan({{"concurrency", 0}});
     ASSERT_TRUE(says("Paused", "concurrency"));
-    EXPECT_TRUE(slot() && slot()->acquired == failed);
+    EXPECT_TRUE(slot_is([&](const lock::Slot& own) { return own.acquired == failed; }));
     EXPECT_EQ(units_.restarted.size(), 2U);
 }
 
@@ -790,7 +794,7 @@ TEST_F(NodeLoopTest, IsNotDoneWhereItWasLeftAtTheNewVersionAndThePlanChanges) {
     add_plan({{"jobActiveDeadlineSecs", 1800}});
     ASSERT_TRUE(says("Failed", "nothing was rolled back"));
     EXPECT_EQ(label(), "");
-    EXPECT_TRUE(slot() && slot()->phase == "Failed");
+    EXPECT_TRUE(slot_is([](const lock::Slot& own) { return own.phase == "Failed"; }));
     api_.edit(kLock, {{"data", {{"server-plan.server-1", nullptr}}}});
     EXPECT_TRUE(api_.wait_until([this] { return label() == kPlanHash; }));
     finish();
@@ -836,7 +840,7 @@ TEST_F(NodeLoopTest, LabelsANodeThatWasRefusedItsLabelWithoutASlot) {
     add_plan();
     start();
     ASSERT_TRUE(says("Blocked", "a policy says no"));
-    ASSERT_TRUE(api_.wait_until([this] { return slot() && slot()->phase == "Blocked"; }));
+    ASSERT_TRUE(reports("Blocked"));
     EXPECT_EQ(binary(), kNew);
     refused = false;
     api_.wait_until([this] { return loop_.load() != nullptr; });

@@ -363,8 +363,10 @@ TEST_F(StuckDrain, NamesInItsSlotWhatItWaitsFor) {
     on_request_ = [&](const FakeApi::Seen& request) {
         if (request.method == "POST" && ++evictions == 3) {
             EXPECT_TRUE(api_.wait_until([this] {
-                return slot() && slot()->waits && slot()->phase == "Draining" &&
-                       slot()->detail.find("1 pod left: default/web") != std::string::npos;
+                return slot_is([](const lock::Slot& own) {
+                    return own.waits && own.phase == "Draining" &&
+                           own.detail.find("1 pod left: default/web") != std::string::npos;
+                });
             }));
         }
         return refuse(request);
