@@ -30,10 +30,7 @@ NodeView view_of(const Json& node) {
                   readiness.ready,     kube::is_control_plane(node), std::move(readiness.since)};
     const auto annotations = kube::annotations_of(node);
     view.announced = annotations.contains(plan::kAgent);
-    if (const auto left = annotations.find(plan::kLeftCordoned);
-        left != annotations.end() && kube::is_unschedulable(node)) {
-        view.left_cordoned = left->second;
-    }
+    view.left_cordoned = plan::left_cordoned_by(annotations, kube::is_unschedulable(node));
     return view;
 }
 

@@ -22,6 +22,9 @@ constexpr int kUnprocessable = 422;
 constexpr Duration kFirstPause{20};
 constexpr Duration kLongestPause{2'000};
 constexpr Duration kBetweenWrites{3'000};
+/// What follows a failure's own words, and why.
+constexpr auto kTriedAgain = "; tried again, which came to nothing: ";
+constexpr auto kNotYet = "; can't be tried again yet: ";
 
 std::string text_of(const Json& value) {
     // A detail may be what some program printed; what is no UTF-8 in it must not stop anything.
@@ -57,8 +60,7 @@ std::set<std::string> holders_of(const Lock& lock, const std::string& plan) {
 
 /// A failure's own words, without what new tries of it have come to.
 std::string first_failure(const std::string& detail) {
-    return detail.substr(0, std::min(detail.find("; tried again, which"),
-                                     detail.find("; can't be tried again yet")));
+    return detail.substr(0, std::min(detail.find(kTriedAgain), detail.find(kNotYet)));
 }
 
 /// The failure that is tried again in a slot, which it is once more.
@@ -290,7 +292,7 @@ bool Slots::step_back(const std::string& plan, const std::string& why, std::stop
                 return {};
             }
             auto slot = failed_again(present->second);
-            slot.detail += "; tried again, which came to nothing: " + why;
+            slot.detail += kTriedAgain + why;
             slot.acquired = now_text();
             slot.renewed = slot.acquired;
             return {{key, to_json(slot)}};
@@ -349,9 +351,7 @@ void Slots::report(const Subject& about, std::string_view phase, const std::stri
             if (stays && again) {
                 slot = failed_again(slot);
             }
-            const auto text = stays ? format("{}; can't be tried again yet: {}",
-                                             first_failure(slot.detail), detail)
-                                    : detail;
+            const auto text = stays ? first_failure(slot.detail) + kNotYet + detail : detail;
             if (!again && (stays || slot.phase == phase) && slot.detail == text &&
                 slot.hash == about.hash && (stays || slot.intent == about.intent)) {
                 return {};

@@ -72,11 +72,9 @@ bool marked_by_us(const Json& node) {
     return kube::annotations_of(node).contains(plan::kCordonedBy);
 }
 
-bool left_cordoned(const Json& node, const std::string& by) {
-    const auto annotations = kube::annotations_of(node);
-    const auto left = annotations.find(plan::kLeftCordoned);
-    return kube::is_unschedulable(node) && left != annotations.end() &&
-           (by.empty() || left->second == by);
+bool left_cordoned(const Json& node) {
+    return !plan::left_cordoned_by(kube::annotations_of(node), kube::is_unschedulable(node))
+                .empty();
 }
 
 bool cordoned_by_others(const Json& node) {

@@ -51,9 +51,8 @@ class OwnNode {
 /// True when the Node carries our annotation, whatever has become of the cordon.
 bool marked_by_us(const Json& node);
 
-/// True when an upgrade for the Plan `by` (empty: for any) has left the Node cordoned, and it still
-/// is.
-bool left_cordoned(const Json& node, const std::string& by = {});
+/// True when an upgrade has left the Node cordoned, and it still is.
+bool left_cordoned(const Json& node);
 
 /// True when the Node is cordoned, and not by us.
 bool cordoned_by_others(const Json& node);

@@ -19,8 +19,8 @@ Json to_json(const Record& record) {
             {"plan", record.plan},
             {"planUid", record.plan_uid},
             {"hash", record.hash},
-            {"intent", record.intent},
-            {"intentLabels", record.intent_labels},
+            {"intent", record.intent.spec},
+            {"intentLabels", record.intent.labels},
             {"version", record.version},
             {"fromVersion", record.from_version},
             {"step", record.step},
@@ -74,8 +74,7 @@ Record read_record(const Json& value, const std::string& name) {
     record.plan = string_at(value, {"plan"});
     record.plan_uid = string_at(value, {"planUid"});
     record.hash = string_at(value, {"hash"});
-    record.intent = string_at(value, {"intent"});
-    record.intent_labels = string_at(value, {"intentLabels"});
+    record.intent = {string_at(value, {"intent"}), string_at(value, {"intentLabels"})};
     record.version = string_at(value, {"version"});
     record.from_version = string_at(value, {"fromVersion"});
     record.step = string_at(value, {"step"});

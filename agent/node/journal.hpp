@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/plan/intent.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/json.hpp"
 
@@ -18,10 +19,9 @@ struct Record {
     std::string plan;
     std::string plan_uid;
     std::string hash;
-    std::string intent;         ///< Of the Plan's spec, and ...
-    std::string intent_labels;  ///< ... of the node's labels (plan::Intent).
-    std::string version;        ///< The target, `v1.31.4+k3s1`.
-    std::string from_version;   ///< What the node ran before.
+    plan::Intent intent;
+    std::string version;       ///< The target, `v1.31.4+k3s1`.
+    std::string from_version;  ///< What the node ran before.
     std::string
         step;  ///< The step that was about to begin; its effect may or may not have happened.
     bool cordon = false;          ///< The Plan wants the node cordoned.

@@ -50,8 +50,8 @@ Json to_json(const LastResult& result) {
             {"version", result.version},
             {"fromVersion", result.from_version},
             {"hash", result.hash},
-            {"intent", result.intent},
-            {"intentLabels", result.intent_labels},
+            {"intent", result.intent.spec},
+            {"intentLabels", result.intent.labels},
             {"result", result.result},
             {"message", result.message},
             {"finished", result.finished},
@@ -96,8 +96,7 @@ std::optional<LastResult> Report::last() const {
         result.version = string_at(value, {"version"});
         result.from_version = string_at(value, {"fromVersion"});
         result.hash = string_at(value, {"hash"});
-        result.intent = string_at(value, {"intent"});
-        result.intent_labels = string_at(value, {"intentLabels"});
+        result.intent = {string_at(value, {"intent"}), string_at(value, {"intentLabels"})};
         result.result = string_at(value, {"result"});
         result.message = string_at(value, {"message"});
         result.finished = string_at(value, {"finished"});

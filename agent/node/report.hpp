@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/plan/intent.hpp"
 #include "lib/base/clock.hpp"
 #include "lib/base/json.hpp"
 
@@ -32,9 +33,8 @@ struct LastResult {
     std::string version;
     std::string from_version;
     std::string hash;
-    std::string intent;         ///< Of the Plan's spec, and ...
-    std::string intent_labels;  ///< ... of the node's labels (plan::Intent).
-    std::string result;         ///< `Succeeded`, `Failed`, `Undone`
+    plan::Intent intent;
+    std::string result;  ///< `Succeeded`, `Failed`, `Undone`
     std::string message;
     std::string finished;  ///< RFC 3339.
     double seconds = 0;    ///< From slot to release.

@@ -2,6 +2,7 @@
 // The annotations that an agent keeps on its own Node, for itself and for whoever coordinates.
 #pragma once
 
+#include <map>
 #include <string>
 
 namespace kua::plan {
@@ -16,6 +17,11 @@ inline constexpr auto kLeftCordoned = "k3s-upgrade-agent/left-cordoned";
 /// By which an agent tells that it serves this Node: its version, and since when. Agents of the
 /// first releases have none.
 inline constexpr auto kAgent = "k3s-upgrade-agent/agent";
+
+/// The Plan whose upgrade has left a Node cordoned that is cordoned still; empty when there is
+/// none.
+std::string left_cordoned_by(const std::map<std::string, std::string>& annotations,
+                             bool is_cordoned);
 
 /// What is said of a node with kLeftCordoned, and what to do about it: `left cordoned: it was
 /// cordoned before this upgrade; kubectl uncordon agent-1`

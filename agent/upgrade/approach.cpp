@@ -459,8 +459,7 @@ node::Record NodeLoop::record_of(const Candidate& candidate, const Site& site,
     record.plan = plan.name;
     record.plan_uid = plan.uid;
     record.hash = candidate.hash;
-    record.intent = candidate.intent.spec;
-    record.intent_labels = candidate.intent.labels;
+    record.intent = candidate.intent;
     record.version = candidate.version.text();
     record.from_version = site.from.text();
     record.cordon = plan.cordon || plan.drain;

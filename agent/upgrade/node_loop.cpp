@@ -315,7 +315,7 @@ bool NodeLoop::clear_up(const Json& node, const std::vector<Candidate>& wanted, 
 std::optional<std::string> NodeLoop::failed_before(const lock::Slot& slot) const {
     const auto last = tools_.report.last();
     if (!last || last->result != lock::kFailed || last->plan != slot.plan ||
-        last->hash != slot.hash || plan::Intent{last->intent, last->intent_labels} != slot.intent) {
+        last->hash != slot.hash || last->intent != slot.intent) {
         return std::nullopt;
     }
     // This host's own clock wrote both. Who releases a node has it take a slot anew.

@@ -170,35 +170,22 @@ bool Upgrade::cordons() const {
 }
 
 void Upgrade::label(const std::stop_token& stop) {
-    try {
-        insist("labelling", std::nullopt, stop, [&] {
-            own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
-        });
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
-        }
+    const auto refused = insist_or_go_on("labelling", stop, [&] {
+        own_node_.label({record_.labels.begin(), record_.labels.end()}, stop);
+    });
+    if (refused) {
         // The node is well: nothing is to be taken back. It is the loop's to ask again, without the
         // slot, for as long as the Plan wants it.
-        const auto note = format("the node runs {}, but could not be labelled as such: {}",
-                                 record_.version, excerpt(error.what(), kMostReason));
-        log::error(note, {{"plan", record_.plan}, {"version", record_.version}});
-        note_ += (note_.empty() ? "" : "; ") + note;
+        note_ += format("{}the node runs {}, but could not be labelled as such: {}",
+                        note_.empty() ? "" : "; ", record_.version, excerpt(*refused, kMostReason));
     }
 }
 
 void Upgrade::give_back(const std::stop_token& stop) {
     slot_.reset();
-    try {
-        insist("giving the slot back", std::nullopt, stop,
-               [&] { tools_.slots.give_back(record_.plan, stop); });
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
-        }
-        // It runs out by itself, and the loop removes what it finds of its own.
-        log::error(error.what(), {{"plan", record_.plan}});
-    }
+    // One that is refused runs out by itself, and the loop removes what it finds of its own.
+    insist_or_go_on("giving the slot back", stop,
+                    [&] { tools_.slots.give_back(record_.plan, stop); });
 }
 
 Outcome Upgrade::run(const std::stop_token& stop) {
@@ -342,12 +329,10 @@ Json Upgrade::event(const std::string& reason, const std::string& message) const
                             message, "k3s-upgrade-agent", node_name_, tools_.clock.wall());
 }
 
-std::string Upgrade::key() const {
-    return key_of(record_.plan, record_.hash, {record_.intent, record_.intent_labels});
-}
+std::string Upgrade::key() const { return key_of(record_.plan, record_.hash, record_.intent); }
 
 lock::Subject Upgrade::subject() const {
-    return {record_.plan, record_.hash, record_.version, {record_.intent, record_.intent_labels}};
+    return {record_.plan, record_.hash, record_.version, record_.intent};
 }
 
 void Upgrade::ensure_may_go_on(const std::stop_token& stop) {
@@ -382,26 +367,19 @@ Duration Upgrade::within_deadline(Duration longest) const {
 
 void Upgrade::end_foreign_cordon(const std::stop_token& stop) {
     bool stays = true;
-    try {
-        insist("looking after the cordon", std::nullopt, stop, [&] {
-            stays = node::cordoned_by_others(own_node_.read(stop));
-            if (stays && record_.lift_foreign) {
-                own_node_.uncordon(stop);
-                log::info(
-                    "uncordoned the node, which was cordoned before this upgrade (cordon.foreign: "
-                    "lift)",
-                    {{"plan", record_.plan}});
-                stays = false;
-            } else if (stays) {
-                own_node_.annotate({{plan::kLeftCordoned, record_.plan}}, stop);
-            }
-        });
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::stopped) {
-            throw;
+    insist_or_go_on("looking after the cordon", stop, [&] {
+        stays = node::cordoned_by_others(own_node_.read(stop));
+        if (stays && record_.lift_foreign) {
+            own_node_.uncordon(stop);
+            log::info(
+                "uncordoned the node, which was cordoned before this upgrade (cordon.foreign: "
+                "lift)",
+                {{"plan", record_.plan}});
+            stays = false;
+        } else if (stays) {
+            own_node_.annotate({{plan::kLeftCordoned, record_.plan}}, stop);
         }
-        log::error(error.what(), {{"plan", record_.plan}});
-    }
+    });
     if (stays) {
         note_ = plan::left_cordoned_in_words(node_name_);
         log::warning(note_, {{"plan", record_.plan}});
@@ -450,7 +428,6 @@ void Upgrade::finish(const Outcome& outcome) {
     result.from_version = record_.from_version;
     result.hash = record_.hash;
     result.intent = record_.intent;
-    result.intent_labels = record_.intent_labels;
     result.result = said_of(outcome.ending);
     result.message = outcome.reason;
     result.finished = to_rfc3339(tools_.clock.wall());
@@ -546,6 +523,21 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
         if (!tools_.clock.wait_for(pause.next(), stop)) {
             throw Error(ErrorKind::stopped, format("stopped while {}", deed));
         }
+    }
+}
+
+std::optional<std::string> Upgrade::insist_or_go_on(std::string_view deed,
+                                                    const std::stop_token& stop,
+                                                    const std::function<void()>& act) {
+    try {
+        insist(deed, std::nullopt, stop, act);
+        return std::nullopt;
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::stopped) {
+            throw;
+        }
+        log::error(error.what(), {{"plan", record_.plan}, {"version", record_.version}});
+        return error.what();
     }
 }
 

@@ -216,6 +216,10 @@ class Upgrade {
     /// refuses is asked for again for a while (permissions come back), and is thrown then.
     void insist(std::string_view deed, std::optional<Monotonic> until, const std::stop_token& stop,
                 const std::function<void()>& act);
+    /// `insist` without `until`, where the upgrade goes on all the same: gives what was refused for
+    /// good, which is logged.
+    std::optional<std::string> insist_or_go_on(std::string_view deed, const std::stop_token& stop,
+                                               const std::function<void()>& act);
     /// Whether the API server answers this node at all.
     bool api_answers(const std::stop_token& stop);
     /// `must`: what can't be written is thrown, else logged.

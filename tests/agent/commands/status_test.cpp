@@ -1,56 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <limits>
 
 #include "agent/commands/commands.hpp"
 #include "lib/base/json.hpp"
 #include "tests/agent/support.hpp"
+#include "tests/lib/fs/waiting_child.hpp"
 
 namespace kua::commands {
 namespace {
 
 /// A process with a name, until it goes.
-class Process {
+class Process : public test::WaitingChild {
   public:
-    explicit Process(const std::string& name) {
-        int ends[2] = {};
-        EXPECT_EQ(::pipe(ends), 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::prctl(PR_SET_NAME, name.c_str());
-            ::close(ends[1]);
-            ::close(ends[0]);
-            while (true) {
-                ::pause();
-            }
-        }
-        // Its end of the pipe closes when it has its name.
-        ::close(ends[1]);
-        char nothing = 0;
-        EXPECT_EQ(::read(ends[0], &nothing, 1), 0);
-        ::close(ends[0]);
-    }
-    ~Process() { end(); }
-    Process(const Process&) = delete;
-    Process& operator=(const Process&) = delete;
-
-    void end() {
-        if (pid_ > 0) {
-            ::kill(pid_, SIGKILL);
-            ::waitpid(pid_, nullptr, 0);
-            pid_ = 0;
-        }
-    }
-
-    [[nodiscard]] pid_t pid() const { return pid_; }
-
-  private:
-    pid_t pid_ = 0;
+    explicit Process(const std::string& name)
+        : WaitingChild([&name] { return ::prctl(PR_SET_NAME, name.c_str()) == 0; }) {}
 };
 
 class StatusTest : public ::testing::Test {
@@ -89,7 +56,7 @@ TEST_F(StatusTest, IsToldOfAnAgentThatRuns) {
     }
     write_status({{"pid", agent.pid()}, {"phase", "RollingBack"}});
     EXPECT_EQ(ask(), kRuns);
-    agent.end();
+    agent.kill();
     EXPECT_EQ(ask(), kDoesNot);
 }
 

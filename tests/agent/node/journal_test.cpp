@@ -18,8 +18,7 @@ Record full_record() {
     record.plan = "server-plan";
     record.plan_uid = "uid";
     record.hash = "h";
-    record.intent = "i";
-    record.intent_labels = "l";
+    record.intent = {"i", "l"};
     record.lift_foreign = true;
     record.version = "v1.31.4+k3s1";
     record.from_version = "v1.30.4+k3s1";

@@ -126,7 +126,8 @@ TEST_F(UpgradeTest, LeavesTheCordonOfSomebodyElse) {
         EXPECT_TRUE(cordoned());
         EXPECT_THAT(effects_, Not(Contains(HasSubstr(": cordon"))));
         EXPECT_THAT(effects_, Not(Contains(HasSubstr(": uncordon"))));
-        EXPECT_EQ(node::left_cordoned(api_.get(kNode), "server-plan"), !fails);
+        EXPECT_EQ(plan::left_cordoned_by(kube::annotations_of(api_.get(kNode)), cordoned()),
+                  fails ? "" : "server-plan");
         const std::string said =
             "left cordoned: it was cordoned before this upgrade; kubectl "
             "uncordon server-1";

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -16,6 +15,7 @@
 #include "lib/base/format.hpp"
 #include "lib/fs/process.hpp"
 #include "tests/lib/fs/temp_folder.hpp"
+#include "tests/lib/fs/waiting_child.hpp"
 
 namespace kua::fs {
 namespace {
@@ -32,41 +32,10 @@ void write(const std::filesystem::path& path, const std::string& text) {
 }
 
 /// Another process that takes the lock, and holds it until it is killed.
-class Holder {
+class Holder : public test::WaitingChild {
   public:
-    explicit Holder(const std::filesystem::path& path) {
-        int ends[2] = {};
-        EXPECT_EQ(::pipe(ends), 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            const auto lock = FileLock::take(path);
-            [[maybe_unused]] const ssize_t told = ::write(ends[1], lock ? "1" : "0", 1);
-            while (true) {
-                ::pause();
-            }
-        }
-        ::close(ends[1]);
-        char answer = 0;
-        EXPECT_EQ(::read(ends[0], &answer, 1), 1);
-        EXPECT_EQ(answer, '1');
-        ::close(ends[0]);
-    }
-    ~Holder() { kill(); }
-    Holder(const Holder&) = delete;
-    Holder& operator=(const Holder&) = delete;
-
-    void kill() {
-        if (pid_ > 0) {
-            ::kill(pid_, SIGKILL);
-            ::waitpid(pid_, nullptr, 0);
-            pid_ = 0;
-        }
-    }
-
-    [[nodiscard]] pid_t pid() const { return pid_; }
-
-  private:
-    pid_t pid_ = 0;
+    explicit Holder(const std::filesystem::path& path)
+        : WaitingChild([&path] { return FileLock::take(path); }) {}
 };
 
 class FileLockTest : public ::testing::Test {
