@@ -19,15 +19,14 @@ from tests.cluster import Cluster, moment, now
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "measurements.md"
-TARGET = "v1.31.4+k3s1"
 STEPS = ("prepare", "cordon", "drain", "swap", "restart", "verify", "uncordon", "label", "release")
 DRAIN = "  drain: {force: true}\n"
 
 
-def plans() -> str:
-    """The examples, with the demo's version, and with a drain that the agents' pods make worth measuring."""
+def plans(version) -> str:
+    """The examples, with that version, and with a drain that the agents' pods make worth measuring."""
     texts = [(ROOT / "examples" / f"{name}.yaml").read_text() for name in ("server-plan", "agent-plan")]
-    text = "\n---\n".join(re.sub(r"^(\s*version:).*$", rf"\1 {TARGET}", t, flags=re.MULTILINE) for t in texts)
+    text = "\n---\n".join(re.sub(r"^(\s*version:).*$", rf"\1 {version}", t, flags=re.MULTILINE) for t in texts)
     return re.sub(r"^spec:\n", "spec:\n" + DRAIN, text, flags=re.MULTILINE)
 
 
@@ -41,14 +40,14 @@ def workload(cluster):
     cluster.kubectl("wait", "deployment/web", "--for=condition=Available", "--timeout=60s")
 
 
-def upgrade(cluster, package):
+def upgrade(cluster, package, version):
     """Carries both Plans out; returns the seconds it took, and each host's timings."""
     cluster.kubectl("apply", "-f", str(ROOT / "deploy"))
     for host in cluster.hosts:
         host.install_package(package)
     workload(cluster)
     begun = time.monotonic()
-    cluster.apply(plans())
+    cluster.apply(plans(version))
     cluster.kubectl("-n", "system-upgrade", "wait", "plan", "--all", "--for=condition=Complete", "--timeout=300s", timeout=310)
     took = time.monotonic() - begun
     last = {h.name: json.loads(h.run("k3s-upgrade-agent", "status", "--json").stdout)["last"] for h in cluster.hosts}
@@ -79,11 +78,11 @@ def idle(cluster, seconds):
     return requests
 
 
-def report(package, took, last, requests, memories, seconds) -> str:
+def report(kubernetes, package, took, last, requests, memories, seconds) -> str:
     lines = [
         "# Measurements", "",
-        f"By `./dev bench` on {datetime.date.today()}: {os.cpu_count()} cores, Linux {platform.release()}, {package.name}, a server and two agents",
-        "as systemd-nspawn hosts, ten pods. k3s is the stand-in of `tests/fakes/k3s`: it is ready some 5 s after its start, where a real k3s",
+        f"By `./dev bench` on {datetime.date.today()}: {os.cpu_count()} cores, Linux {platform.release()}, {package.name}, Kubernetes {kubernetes},",
+        "a server and two agents as systemd-nspawn hosts, ten pods. k3s is the stand-in of `tests/fakes/k3s`: it is ready some 5 s after its start, where a real k3s",
         "takes 13 to 22 s on two cores; its binary is 8 MB, a real one some 70 MB. These numbers say what the agent adds, not how long a real",
         "upgrade takes.", "",
         f"Both documented Plans, with a drain, from `kubectl apply` to Complete on all three nodes: {took:.1f} s.", "",
@@ -109,11 +108,12 @@ def main():
     options = parser.parse_args()
     package = pathlib.Path(os.environ["KUA_TEST_PACKAGE"])
     with Cluster(3, name=f"bench-{os.getpid()}") as cluster:
-        cluster.releases.add(TARGET)
-        took, last = upgrade(cluster, package)
+        version = cluster.k3s(minors=1)
+        cluster.releases.add(version)
+        took, last = upgrade(cluster, package, version)
         print(f"Complete after {took:.1f} s; now idle for {options.idle} s", flush=True)
         requests = idle(cluster, options.idle)
-        text = report(package, took, last, requests, {h.name: memory(h) for h in cluster.hosts}, options.idle)
+        text = report(cluster.control_plane.kubernetes.version, package, took, last, requests, {h.name: memory(h) for h in cluster.hosts}, options.idle)
     REPORT.write_text(text)
     print(text)
 

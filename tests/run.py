@@ -18,6 +18,7 @@ import time
 import xml.etree.ElementTree
 
 import fuzz.run
+import tests.cluster.kubernetes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
@@ -37,10 +38,10 @@ class Results:
         self.passed, self.failed, self.skipped = [], [], []
         self.lock = threading.Lock()  # for those who add what ran at the same time
 
-    def read_junit(self, path: pathlib.Path):
+    def read_junit(self, path: pathlib.Path, of=""):
         for case in xml.etree.ElementTree.parse(path).iter("testcase"):
             suite, name = case.get("classname") or "", case.get("name")
-            full = f"{suite}.{name}"
+            full = f"{of}{suite}.{name}"
             if case.find("failure") is not None or case.find("error") is not None:
                 self.failed.append(full)
             elif case.find("skipped") is not None or case.get("status") == "notrun":
@@ -57,11 +58,11 @@ def section(title):
     print(f"== {title}", file=sys.stderr, flush=True)
 
 
-def junit_of_gtest(report: pathlib.Path, results: Results):
+def junit_of_gtest(report: pathlib.Path, results: Results, of=""):
     """meson gathers gtest's own reports: a suite's name carries meson's test name in front of it."""
     for suite in xml.etree.ElementTree.parse(report).iter("testsuite"):
         for case in suite.iter("testcase"):
-            name = f"{case.get('classname') or suite.get('name')}.{case.get('name')}"
+            name = f"{of}{case.get('classname') or suite.get('name')}.{case.get('name')}"
             if case.find("failure") is not None or case.find("error") is not None:
                 results.failed.append(name)
             elif case.find("skipped") is not None:
@@ -70,31 +71,40 @@ def junit_of_gtest(report: pathlib.Path, results: Results):
                 results.passed.append(name)
 
 
-def run_meson(build: pathlib.Path, results: Results, command, arguments):
+def environment(kubernetes):
+    return {**os.environ, **({"KUA_TEST_KUBERNETES": kubernetes} if kubernetes else {})}
+
+
+def origin(kubernetes) -> str:
+    """In front of the name of a test that runs a second time."""
+    return "oldest Kubernetes: " if kubernetes == "oldest" else ""
+
+
+def run_meson(build: pathlib.Path, results: Results, command, arguments, kubernetes=""):
     report = build / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
     code = subprocess.run([*command, "meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs",
                            "--timeout-multiplier", "4", *arguments],
-                          cwd=ROOT, check=False).returncode
+                          cwd=ROOT, env=environment(kubernetes), check=False).returncode
     before = len(results.failed)
     if report.exists():
-        junit_of_gtest(report, results)
+        junit_of_gtest(report, results, origin(kubernetes))
     if code != 0 and len(results.failed) == before:
         # A program that died or timed out has no report of its own.
         results.failed.append(f"meson test {' '.join(arguments)} ended with {code}")
 
 
-def run_pytest(results: Results, arguments):
+def run_pytest(results: Results, arguments, kubernetes=""):
     longest = LONGEST_MATRIX if os.environ.get("KUA_TEST_ALL") else LONGEST_TEST
     with tempfile.TemporaryDirectory() as work:
         report = pathlib.Path(work) / "pytest.xml"
         run = subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", f"--timeout={longest}", f"--junitxml={report}", *arguments], cwd=ROOT,
-                             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+                             env=environment(kubernetes), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         with results.lock:
             print(run.stdout, flush=True)
             before = len(results.failed)
             if report.exists():
-                results.read_junit(report)
+                results.read_junit(report, origin(kubernetes))
             if run.returncode != 0 and len(results.failed) == before:
                 results.failed.append(f"pytest {' '.join(arguments)} ended with {run.returncode}")
 
@@ -106,9 +116,13 @@ def shares() -> list:
     return [[str(f.relative_to(ROOT)) for f in share] for share in (first, [f for f in files if f not in first])]
 
 
-def run_pytest_in_shares(results: Results):
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for done in [pool.submit(run_pytest, results, share) for share in shares()]:
+def run_pytest_in_shares(results: Results, kubernetes):
+    """Two at a time. The oldest Kubernetes has what differs there."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run_pytest, results, share, "newest") for share in shares()]
+        if "oldest" in kubernetes:
+            runs.append(pool.submit(run_pytest, results, ["tests/cluster", "-m", "every_kubernetes"], "oldest"))
+        for done in runs:
             done.result()
 
 
@@ -163,23 +177,25 @@ def main():
     if options.all:
         os.environ["KUA_TEST_ALL"] = "1"  # for the tests that choose what they do
     begun = time.monotonic()
+    kubernetes = tests.cluster.kubernetes.of_a_run()
     results = Results()
     if not rest:
         section("units and adapters")
         run_meson(options.build, results, [], ["--no-suite", "api"])
-        section("adapters against a real API server")
-        run_meson(options.build, results, [sys.executable, "-m", "tests.cluster", "control-plane", "--run"], ["--suite", "api"])
+        for name, each in kubernetes.items():
+            section(f"adapters against a real API server, Kubernetes {each.version}")
+            run_meson(options.build, results, [sys.executable, "-m", "tests.cluster", "control-plane", "--run"], ["--suite", "api"], name)
         # A short run tries the same inputs each time; what is new is for the long ones to find.
         seconds = int(os.environ.get("KUA_FUZZ_SECONDS") or (600 if options.all else 0))
         section(f"fuzzers, {seconds} s each" if seconds else f"fuzzers, {fuzz.run.INPUTS} inputs each")
         fuzzed(results, seconds)
         if options.all:
             sanitized(results)
-    section("real hosts")
+    section(f"real hosts, Kubernetes {' and '.join(k.version for k in kubernetes.values())}")
     if rest:
         run_pytest(results, ["tests", *rest])
     else:
-        run_pytest_in_shares(results)
+        run_pytest_in_shares(results, kubernetes)
     missing = [] if rest else not_run(results)
     for name in missing:
         print(f"did not run: {name}")

@@ -14,7 +14,7 @@ import time
 from tests.cluster import now
 
 from . import figures, hosts, observer, requests
-from .fleet import LOGS, TARGETS, Fleet
+from .fleet import LOGS, Fleet
 from .storm import CLOCK_OFF, Storm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -31,13 +31,13 @@ class Report:
         self.sections.append((title, lines))
         print(f"== {title}", *lines, sep="\n", flush=True)
 
-    def text(self, options, build) -> str:
+    def text(self, options, build, kubernetes) -> str:
         lines = ["# Many agents", "",
                  f"By `./dev bench fleet {' '.join(sys.argv[1:])}` on {datetime.date.today()}: {os.cpu_count()} cores, Linux "
                  f"{platform.release()}, {build}.", "",
                  f"{options.agents} agents on workers and {options.servers} on servers, one process each, concurrency "
                  f"{options.concurrency}, a restart of {options.restart:g} s, against one",
-                 "etcd and one kube-apiserver on the same cores. What is real and what stands in: `bench/fleet/hosts.py`,",
+                 f"etcd and one kube-apiserver {kubernetes} on the same cores. What is real and what stands in: `bench/fleet/hosts.py`,",
                  "`bench/fleet/kubelets.py`, `bench/fleet/observer.py`, `bench/fleet/storm.py`.", ""]
         for title, figures_of in self.sections:
             lines += [f"## {title}", "", *(f"- {f}" if not f.startswith(" ") else f"  - {f.strip()}" for f in figures_of), ""]
@@ -55,7 +55,7 @@ def processors(fleet):
 def calm(fleet, options, report):
     report.section("Started", figures.memory(fleet, "after its start"))
     before, begun = processors(fleet), now()
-    took = fleet.upgrade(TARGETS[0])
+    took = fleet.upgrade(fleet.targets[0])
     used = {name: seconds - before[name] for name, seconds in processors(fleet).items()}
     asked = requests.read(fleet.control_plane.audit, begun, now())
     report.section("Rollout", [
@@ -74,7 +74,7 @@ def calm(fleet, options, report):
 def stormy(fleet, options, report):
     begun = now()
     with Storm(fleet, options.seed, options.outage) as storm:
-        took = fleet.upgrade(TARGETS[1], storm.upgraded)
+        took = fleet.upgrade(fleet.targets[1], storm.upgraded)
     asked = requests.read(fleet.control_plane.audit, begun, now())
     report.section("Storm", [
         figures.line("seed", options.seed),
@@ -104,7 +104,7 @@ def run(options) -> bool:
         verdict = observer.judge(observer.read_states(fleet.states), options.concurrency)
         unfinished = fleet.unfinished()
     if options.report:
-        options.report.write_text(report.text(options, options.build.name))
+        options.report.write_text(report.text(options, options.build.name, fleet.control_plane.kubernetes.version))
     return not verdict["violations"] and not unfinished
 
 

@@ -18,10 +18,6 @@ from .releases import Releases
 
 PLAN = "fleet"
 LABEL = f"plan.upgrade.cattle.io/{PLAN}"
-FIRST = "v1.30.4+k3s1"
-TARGETS = ("v1.31.4+k3s1", "v1.31.5+k3s1")
-# Of a newer version from the start: the servers go first, and that is another benchmark.
-SERVER_VERSION = TARGETS[-1]
 SHM = pathlib.Path("/dev/shm/k3s-upgrade-agent-test")
 # Where the logs of a failed run are left.
 LOGS = pathlib.Path("/var/tmp/k3s-upgrade-agent-fleet")
@@ -43,7 +39,9 @@ class Fleet:
         self.workers, self.servers, self.hosts = [], [], []
         self._counts = (agents, servers)
         self._clocks = {}
-        self._target = FIRST
+        kubernetes = self.control_plane.kubernetes
+        self._first = self._target = kubernetes.k3s()
+        self.targets = (kubernetes.k3s(minors=1), kubernetes.k3s(minors=1, patch=5))
         self._observer = Process(self.directory / "processes", "observer")
         self.states = self.directory / "observed.jsonl"
 
@@ -83,10 +81,11 @@ class Fleet:
         self.access = api.Access.of(self.control_plane)
         self.api = api.Api(self.access)
         self.releases = Releases(self.directory / "web")
-        for version in TARGETS:
+        for version in self.targets:
             self.releases.add(version)
-        hosts.prepare(self.servers, SERVER_VERSION)
-        hosts.prepare(self.workers, FIRST)
+        # Of a newer version from the start: the servers go first, and that is another benchmark.
+        hosts.prepare(self.servers, self.targets[-1])
+        hosts.prepare(self.workers, self._first)
         self.bus = hosts.Bus(self.directory)
         self.bus.up(self._systemd, self.hosts, self.restart)
         kubelets = Kubelets(self.access, self.hosts)

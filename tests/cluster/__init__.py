@@ -2,8 +2,8 @@
 """A test cluster with a real control plane and real hosts: `Cluster` is the way in."""
 
 from .audit import moment, now
-from .cluster import VERSION, Cluster
+from .cluster import Cluster
 from .host import Host
 from .processes import until
 
-__all__ = ["Cluster", "Host", "VERSION", "moment", "now", "until"]
+__all__ = ["Cluster", "Host", "moment", "now", "until"]

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 
-from .cluster import VERSION, Cluster
+from . import kubernetes
+from .cluster import Cluster
 from .releases import binary
 
 
-def prepare(_options):
+def prepare(options):
     """Fills the cache: what takes minutes the first time, and nothing afterwards."""
+    if options.every_kubernetes:
+        kubernetes.of_a_run()
     cluster = Cluster(1)
     assert cluster.control_plane.bin and cluster.image
     binary(cluster.version)
@@ -103,11 +106,12 @@ def arguments():
         sub.set_defaults(function=function)
         return sub
 
-    command(prepare, "build the control plane and the hosts' image, unless the cache has them")
+    sub = command(prepare, "build the control plane and the hosts' image, unless the cache has them")
+    sub.add_argument("--every-kubernetes", action="store_true", help="the oldest and the newest, as the tests need them")
     sub = command(up, "bring up a cluster with N hosts")
     sub.add_argument("hosts", type=int, nargs="?", default=3, metavar="N")
     sub.add_argument("--servers", type=int, default=1)
-    sub.add_argument("--version", default=VERSION, help=f"k3s on the hosts (default: {VERSION})")
+    sub.add_argument("--version", help="k3s on the hosts (default: one minor version below the API server)")
     sub.add_argument("--release", action="append", default=[], metavar="VERSION", help="publish this release, too")
     command(down, "take it down, with all that a killed run may have left")
     command(status, "what of it runs")

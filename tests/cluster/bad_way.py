@@ -63,5 +63,12 @@ class BadWay:
 
     def requests(self) -> list:
         """The agent's, as `METHOD path`."""
+        return [f"{method} {path}" for method, path, _ in self._lines()]
+
+    def protocols(self) -> set:
+        """Of HTTP, that the agent has spoken."""
+        return {protocol for _, _, protocol in self._lines()}
+
+    def _lines(self) -> list:
         lines = [line.split(" ") for line in self._log.read_text().splitlines()] if self._log.exists() else []
-        return [f"{method} {path}" for _, method, path, user in lines if user.startswith(AGENT)]
+        return [(method, path, protocol) for _, method, path, protocol, user in lines if user.startswith(AGENT)]

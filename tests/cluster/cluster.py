@@ -2,6 +2,7 @@
 """A cluster: control plane, release server, hosts; brought up, found again, and taken down whole."""
 
 import concurrent.futures
+import functools
 import json
 import pathlib
 import re
@@ -14,8 +15,6 @@ from .network import CONTROL_PLANE, Network, host_address
 from .processes import until
 from .releases import ReleaseServer, binary
 
-VERSION = "v1.30.4+k3s1"
-
 
 class Cluster:
     """`with Cluster(3) as cluster:` brings one up and takes it down; `Cluster.load(name)` finds a running one.
@@ -24,13 +23,13 @@ class Cluster:
     beyond them. Everything of a cluster lies in `directory`.
     """
 
-    def __init__(self, hosts=3, servers=1, name="demo", version=VERSION):
+    def __init__(self, hosts=3, servers=1, name="demo", version=None):
         if not re.fullmatch(r"[a-z0-9-]{1,20}", name):
             raise ValueError(f"a cluster's name is short, lower-case and plain: {name!r}")
         if hosts and not 1 <= servers <= hosts:
             raise ValueError("a cluster with hosts has at least one server")
         self.name = name
-        self.version = version
+        self._version = version
         self.directory = paths.state() / name
         self.network = Network(name)
         roles = ["server"] * min(servers, hosts) + ["agent"] * (hosts - servers)
@@ -45,6 +44,15 @@ class Cluster:
             [n for h in self.hosts for n in (h.name, h.ip)])
         self.releases = ReleaseServer(self.directory / "web", netns)
         self._image = None
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The k3s that its hosts run at first."""
+        return self._version or self.control_plane.kubernetes.k3s()
+
+    def k3s(self, minors=0, patch=4) -> str:
+        """Another release of k3s: so many minor versions above the one that the hosts run at first."""
+        return self.control_plane.kubernetes.k3s(minors, patch)
 
     @property
     def image(self) -> pathlib.Path:

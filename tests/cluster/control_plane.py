@@ -4,7 +4,6 @@
 import contextlib
 import functools
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -14,6 +13,7 @@ import tempfile
 from . import paths, teardown
 from .audit import AuditLog
 from .certificates import Authority, kubeconfig
+from .kubernetes import Kubernetes, chosen
 from .processes import Process, run, until
 
 # What a test cluster needs of the controller manager; a k3s server runs more, none of which the agent meets.
@@ -33,15 +33,6 @@ rules:
 """
 
 
-def binaries() -> pathlib.Path:
-    """A folder with kubectl and the kube-* programs: KUBEBUILDER_ASSETS, or our own build (minutes, once)."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if assets:
-        return pathlib.Path(assets)
-    script = pathlib.Path(__file__).with_name("build-control-plane.sh")
-    return pathlib.Path(run(script, timeout=3600, progress=True).stdout.split()[-1])
-
-
 class ControlPlane:
     """Without a network namespace it listens on free ports of 127.0.0.1, else on 6443 of `address`."""
 
@@ -58,8 +49,14 @@ class ControlPlane:
             for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"))
 
     @functools.cached_property
+    def kubernetes(self) -> Kubernetes:
+        """What it runs, also where another process has chosen."""
+        told = self.directory / "kubernetes"
+        return Kubernetes(pathlib.Path(told.read_text())) if told.exists() else chosen()
+
+    @property
     def bin(self) -> pathlib.Path:
-        return binaries()
+        return self.kubernetes.bin
 
     @property
     def _has_controllers(self) -> bool:
@@ -73,6 +70,7 @@ class ControlPlane:
     def prepare(self):
         """Everything that needs no running process; hosts can be installed from here on."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        paths.write(self.directory / "kubernetes", str(self.bin))
         self._make_ports()
         self._make_pki()
         paths.write(self.directory / "audit-policy.yaml", AUDIT_POLICY)

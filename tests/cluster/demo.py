@@ -20,7 +20,7 @@ import threading
 import time
 
 from . import paths
-from .cluster import VERSION, Cluster
+from .cluster import Cluster
 from .demo_view import Plain, Terminal, View
 from .processes import until
 
@@ -89,7 +89,7 @@ def plan(name, version, drain):
 class Demo:
     def __init__(self, cluster, options, display):
         self.cluster, self.display = cluster, display
-        self.package, self.version = pathlib.Path(options.package), options.version
+        self.package, self.version = pathlib.Path(options.package), options.version or cluster.k3s(minors=1)
         self.drain, self.keep = options.drain, options.keep
         self.is_up = False
         self.view = View([h.name for h in cluster.hosts])
@@ -98,7 +98,8 @@ class Demo:
 
     def run(self):
         say = self.display.say
-        say(f"bringing up {', '.join(self.view.nodes)} on {VERSION}")
+        kubernetes = self.cluster.control_plane.kubernetes.version
+        say(f"bringing up {', '.join(self.view.nodes)} on {self.cluster.version}, and a control plane of Kubernetes {kubernetes}")
         self.cluster.up(owned=not self.keep)
         self.is_up = True
         say(f"publishing {self.version} on the release server")
@@ -219,7 +220,8 @@ def arguments():
     parser = argparse.ArgumentParser(prog="./dev demo", description="A server and two agents, upgraded before your eyes.")
     parser.add_argument("--package", type=pathlib.Path, default=os.environ.get("KUA_TEST_PACKAGE"), metavar="DEB",
                         help="the agent's Debian package (default: $KUA_TEST_PACKAGE; ./dev demo builds one)")
-    parser.add_argument("--version", default="v1.31.4+k3s1", help="upgrade to this (default: v1.31.4+k3s1)")
+    parser.add_argument("--version", metavar="VERSION",
+                        help="upgrade to this (default: over a minor version, to the control plane's)")
     parser.add_argument("--drain", action="store_true", help="drain the nodes, of a Deployment's pods, instead of a cordon alone")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up at the end")
     parser.add_argument("--plain", action="store_true", help="lines instead of bars, as when the output is no terminal")
@@ -227,7 +229,7 @@ def arguments():
     options = parser.parse_args()
     if not options.package or not pathlib.Path(options.package).is_file():
         parser.error(f"there is no package {options.package or ''}: `./dev deb` builds one, `./dev demo` does all")
-    if not re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", options.version):
+    if options.version and not re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", options.version):
         parser.error(f"{options.version} is no version of k3s, such as v1.31.4+k3s1")
     return options
 

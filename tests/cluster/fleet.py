@@ -14,6 +14,7 @@ from . import paths
 from .agent import CONFIG, CONFIGURATION, LOCK, NAMESPACE, Agent
 from .audit import now
 from .cluster import Cluster
+from .kubernetes import minor, patch
 from .processes import PATIENCE, run, until
 from .watched import Watched, conditions, is_cordoned, is_down, slots
 from .workload import end_guard
@@ -26,11 +27,6 @@ def package() -> pathlib.Path:
         return pathlib.Path(given)
     folder = paths.cache() / "package"
     return pathlib.Path(run(paths.REPOSITORY / "packaging/deb/build", "--output", folder, timeout=1800).stdout.split()[-1])
-
-
-def minor(version) -> str:
-    """`v1.30` of v1.30.4+k3s1."""
-    return version.rsplit(".", 1)[0]
 
 
 class Fleet:
@@ -124,8 +120,7 @@ class Fleet:
 
     def next_version(self, *hosts) -> str:
         """A published release, one patch above what any of the hosts runs."""
-        running = max(int(h.k3s_version().split(".")[2].split("+")[0]) for h in hosts)
-        version = f"v1.30.{running + 1}+k3s1"
+        version = self.cluster.k3s(patch=max(patch(h.k3s_version()) for h in hosts) + 1)
         self.cluster.releases.add(version)
         return version
 

@@ -70,7 +70,8 @@ class Machine:
                 enter += f"echo $$ >{group}/cgroup.procs\n"
         argv = ["unshare", "--mount", "sh", "-ec", f"{enter}{_FORGET_OTHER_DISKS}\nexec \"$@\"", str(paths.state()),
                 str(self.root.parent), *command]
-        self.process.spawn(argv, timeout=timeout, ready=wait)
+        # cgroup v2 in the host, also where this machine has v1 beside it: a kubelet of 1.35 and later wants it.
+        self.process.spawn(argv, env={"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}, timeout=timeout, ready=wait)
 
     def command(self, *argv, env=None) -> list:
         """The command that runs argv on the host, in a clean environment."""

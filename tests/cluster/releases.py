@@ -54,7 +54,7 @@ def build_date(version: str) -> str:
     """A date that grows with the version: a patch every month, and a minor after all patches that a run may come to of the one
     before. (k3s's last patches of a minor are younger than the next minor's first, and may not be followed by those.)"""
     major, minor, patch, build = (int(n) for n in re.match(r"v(\d+)\.(\d+)\.(\d+).*?(\d+)$", version).groups())
-    months = 2024 * 12 + 3 + (minor - 30) * 120 + patch + (major - 1) * 12000
+    months = 1975 * 12 + (minor - 15) * 120 + patch + (major - 1) * 12000
     return f"{months // 12}-{months % 12 + 1:02}-{min(build, 28):02}T12:00:00Z"
 
 

@@ -66,6 +66,7 @@ def test_a_drain_outlasts_an_api_that_is_overrun(fleet, way):
     ends_well(fleet, host, version)
 
 
+@pytest.mark.every_kubernetes
 def test_watches_that_are_cut_each_second_cost_little_and_hold_nothing_up(fleet, way):
     host, agent = way.host, fleet.agent(way.host)
     asked = way.meet("cut", SECONDS)

@@ -8,6 +8,7 @@ import pytest
 
 from . import now, until
 from .agent import CONFIG, CONFIGURATION, LOCK, NAMESPACE, STATE, UNIT
+from .kubernetes import minor
 from .watched import plan_label
 
 KUBECONFIG = "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"
@@ -244,7 +245,8 @@ def test_a_downgrade_is_refused(fleet):
     host = fleet.workers[0]
     running = host.k3s_version()
     with stays_up(fleet, host):
-        blocked(fleet, host, "v1.29.9+k3s1", f"refused: v1.29.9+k3s1 is lower than {running}")
+        lower = fleet.cluster.k3s(minors=-1, patch=9)
+        blocked(fleet, host, lower, f"refused: {lower} is lower than {running}")
         fleet.patch_plan("upgrades", version=running)
         finishes(fleet, host, running)
 
@@ -253,7 +255,8 @@ def test_a_skipped_minor_version_is_refused(fleet):
     host = fleet.server
     running = host.k3s_version()
     with stays_up(fleet, host):
-        blocked(fleet, host, "v1.32.1+k3s1", "skips a minor version; upgrade to v1.31 first")
+        skips, between = (fleet.cluster.k3s(minors=n, patch=1) for n in (2, 1))
+        blocked(fleet, host, skips, f"skips a minor version; upgrade to {minor(between)} first")
         fleet.patch_plan("upgrades", version=running)
         finishes(fleet, host, running)
 

@@ -155,7 +155,7 @@ def test_an_agent_that_is_told_to_end_while_k3s_is_stopped_starts_it_first(fleet
 
 def test_by_hand_a_server_goes_back_to_the_copy_as_the_message_says(fleet):
     host = fleet.server
-    old, bad = host.k3s_version(), "v1.31.7+k3s1"
+    old, bad = host.k3s_version(), fleet.cluster.k3s(minors=1, patch=7)
     fleet.cluster.releases.add(bad, {"neverReady": True})
     fleet.agent(host).configure("health: {timeout: 10s, settle: 1s}\n")
     fleet.plan("servers", [host], version=bad)
@@ -175,7 +175,7 @@ def test_by_hand_a_server_goes_back_to_the_copy_as_the_message_says(fleet):
 
 def test_a_server_that_is_down_for_good_says_so_on_the_host(fleet):
     host, agent = fleet.server, fleet.agent(fleet.server)
-    old, bad = host.k3s_version(), "v1.31.8+k3s1"
+    old, bad = host.k3s_version(), fleet.cluster.k3s(minors=1, patch=8)
     fleet.cluster.releases.add(bad, {"failStart": True})
     agent.configure("health: {timeout: 10s, settle: 1s}\nrestart: {timeout: 10s}\n")
     fleet.plan("servers", [host], version=bad)
@@ -233,7 +233,7 @@ def test_etcd_is_saved_before_the_node_is_cordoned(fleet, form):
 @pytest.mark.parametrize("form", ["plain", "json", "current"])
 def test_the_message_names_the_snapshot_to_go_back_to(fleet, form):
     host = fleet.server
-    old, bad = host.k3s_version(), "v1.31.9+k3s1"
+    old, bad = host.k3s_version(), fleet.cluster.k3s(minors=1, patch=9)
     fleet.cluster.releases.add(bad, {"neverReady": True})
     with host.data_in("etcd"):
         host.misbehave(snapshotForm=form)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from . import paths
+from . import kubernetes, paths
 from .demo_view import PHASES, Plain, Terminal, View
 
 NODES = ["server-1", "agent-1", "agent-2"]
@@ -24,7 +24,8 @@ def demo(*arguments):
 def test_the_demo_upgrades_the_server_and_then_one_agent_after_the_other():
     result = demo()
     assert result.returncode == 0, result.stdout + result.stderr
-    order = re.findall(r"^\[.* s\] (\S+) +v1\.31\.4\+k3s1 +Ready +Done$", result.stdout, re.MULTILINE)
+    version = re.escape(kubernetes.chosen().k3s(minors=1))
+    order = re.findall(rf"^\[.* s\] (\S+) +{version} +Ready +Done$", result.stdout, re.MULTILINE)
     assert order[0] == "server-1" and sorted(order[1:]) == ["agent-1", "agent-2"]
     assert f"Both Plans are Complete: {', then '.join(order)}." in result.stdout
     ends = re.findall(r"^\[.* s\] (\S+-plan) .*Complete, hash [0-9a-f]{12}…$", result.stdout, re.MULTILINE)

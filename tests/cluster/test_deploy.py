@@ -15,6 +15,8 @@ from . import control_plane, paths
 from .processes import PATIENCE, until
 from .workload import documented
 
+pytestmark = pytest.mark.every_kubernetes
+
 DEPLOY = paths.REPOSITORY / "deploy"
 PLANS = "/apis/upgrade.cattle.io/v1/namespaces/system-upgrade/plans"
 CONFIG_MAPS = "/api/v1/namespaces/system-upgrade/configmaps"
@@ -326,6 +328,19 @@ def test_a_node_lists_all_nodes(node):
     status, answer = node("GET", NODES)
     assert status == 200
     assert {item["metadata"]["name"] for item in answer["items"]} == {"node-1", "node-2"}
+
+
+def test_a_node_lists_all_nodes_only_by_our_cluster_role(plane, node):
+    """Since 1.32 the node authorizer shows a node no Node but its own; before, it showed them all."""
+    plane.kubectl("delete", "clusterrolebinding", "k3s-upgrade-agent")
+    try:
+        if plane.kubernetes.minor >= 32:
+            until(lambda: node.status("GET", NODES) == FORBIDDEN, "a right less")
+        assert node.status("GET", f"{NODES}/node-1") == 200
+        assert (node.status("GET", NODES) == FORBIDDEN) == (node.status("GET", f"{NODES}/node-2") == FORBIDDEN) == (plane.kubernetes.minor >= 32)
+    finally:
+        plane.kubectl("apply", "-f", DEPLOY)
+        until(lambda: node.status("GET", NODES) == 200, "the right again")
 
 
 def test_a_node_lists_its_own_pods(node):

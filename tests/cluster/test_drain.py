@@ -20,6 +20,7 @@ def budget(fleet):
     fleet.cluster.kubectl("delete", "pdb", BUDGET, "--ignore-not-found")
 
 
+@pytest.mark.every_kubernetes
 def test_a_node_whose_pods_a_budget_holds_waits_uncordoned_and_names_it_in_the_plan(fleet, budget):
     host = fleet.workers[1]
     fleet.agent(host).configure(CONFIGURATION + "drain: {patience: 5s}\n")

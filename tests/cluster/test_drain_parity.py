@@ -4,8 +4,7 @@
 Each row is made twice in a real API server: for `kubectl drain` and for the agent's own code (tests/agent/node/drain_by_hand.cpp), which
 speaks as the node. What they did is read from the API server: its audit log, its pods, its Node. Unlike a cluster it has no
 controllers, so that owners, budgets' status and namespaces are what the row says; a thread stands in for the kubelets, and
-deletes the pods that are told to go. kubectl is the control plane's (Debian's 1.20 unless KUBEBUILDER_ASSETS says otherwise), and so are
-its rules and the version of its evictions.
+deletes the pods that are told to go. kubectl is the control plane's, and so are its rules and the version of its evictions.
 """
 
 import concurrent.futures
@@ -24,6 +23,8 @@ from . import api, paths
 from .control_plane import ControlPlane
 from .drain_rows import COMES_BACK, HANGS, LASTS, ROWS, SUC
 from .processes import run
+
+pytestmark = pytest.mark.every_kubernetes
 
 DRIVER = pathlib.Path(os.environ.get("KUA_BUILD_DIR") or paths.REPOSITORY / "build") / "tests/agent/drain-by-hand"
 FLAGS = {"ignoreDaemonSets": "ignore-daemonsets", "deleteEmptydirData": "delete-emptydir-data", "deleteLocalData": "delete-emptydir-data",
@@ -46,6 +47,9 @@ class Server:
         self.plane.start_api_server()
         self.plane.kubectl("apply", "-f", paths.REPOSITORY / "deploy")
         self.access = api.Access.of(self.plane)
+        # policy/v1 came with 1.21, v1beta1 went with 1.25.
+        served = {v["groupVersion"] for v in self.request("GET", "/apis/policy")["versions"]}
+        self.policy = "policy/v1" if "policy/v1" in served else "policy/v1beta1"
         threading.Thread(target=self._delete_what_goes, daemon=True).start()
 
     def close(self):
@@ -133,13 +137,13 @@ class Site:
             assert "deletionTimestamp" in deleted["metadata"]
 
     def make_budget(self, budget):
-        budgets = f"/apis/policy/v1beta1/namespaces/{self.namespace()}/poddisruptionbudgets"
+        budgets = f"/apis/{self.server.policy}/namespaces/{self.namespace()}/poddisruptionbudgets"
         self.server.request("POST", budgets, {"metadata": {"name": budget.name}, "spec": {
             "minAvailable": 1, "selector": {"matchLabels": budget.labels}}})
         self.allow(budget)
 
     def allow(self, budget):
-        self.server.request("PATCH", f"/apis/policy/v1beta1/namespaces/{self.namespace()}/poddisruptionbudgets/{budget.name}/status", {
+        self.server.request("PATCH", f"/apis/{self.server.policy}/namespaces/{self.namespace()}/poddisruptionbudgets/{budget.name}/status", {
             "status": {"observedGeneration": 1, "disruptionsAllowed": budget.allowed, "currentHealthy": 3, "desiredHealthy": 1,
                        "expectedPods": 3, "disruptedPods": None}}, content_type=api.MERGE)
 
@@ -211,7 +215,7 @@ def by_kubectl(site):
                               capture_output=True, text=True, timeout=120, check=False)
     said = done.stdout + done.stderr
     verdict = ("drained" if done.returncode == 0 else "refused" if "cannot delete" in said else
-               "timed out" if "timeout reached" in said else "failed")
+               "timed out" if re.search("timeout reached|context deadline exceeded", said) else "failed")
     return site.outcome(verdict, "kubectl/"), said
 
 

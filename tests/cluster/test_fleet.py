@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from bench.fleet import observer
-from bench.fleet.fleet import TARGETS, Fleet
+from bench.fleet.fleet import Fleet
 
 from .paths import REPOSITORY
 
@@ -49,7 +49,7 @@ def test_slots_that_are_reports_disrupt_nothing():
 def test_a_small_fleet_is_upgraded_by_turns():
     build = pathlib.Path(os.environ.get("KUA_BUILD_DIR", REPOSITORY / "build"))
     with Fleet(build, agents=12, servers=1, concurrency=3, restart=0.5) as fleet:
-        fleet.upgrade(TARGETS[0], patience=120)
+        fleet.upgrade(fleet.targets[0], patience=120)
         fleet.check_observer()
         assert fleet.unfinished() == []
         verdict = observer.judge(observer.read_states(fleet.states), concurrency=3)

@@ -17,7 +17,7 @@ def messages(fleet, plan):
 
 @pytest.mark.parametrize("role, how, reason, line", [
     ("agent", {"crashAfter": 0.3}, "verify: did not stay up for 1s (health.settle): k3s-agent.service is ", "told to crash"),
-    ("agent", {"reportVersion": "v1.30.99+k3s1"}, "verify: not healthy after 10s: the kubelet reports v1.30.99+k3s1", "is up and running"),
+    ("agent", {"reportVersion": "v1.0.99+k3s1"}, "verify: not healthy after 10s: the kubelet reports v1.0.99+k3s1", "is up and running"),
     ("server", {"hangStart": True}, "restart: restarting k3s.service: not done after 10s", "told to hang"),
 ], ids=["an agent that crashes", "an agent of another version", "a server that hangs in its start"])
 def test_is_rolled_back_and_its_last_lines_are_told(fleet, role, how, reason, line):
@@ -34,7 +34,8 @@ def test_is_rolled_back_and_its_last_lines_are_told(fleet, role, how, reason, li
     assert len(last) == 1 and line in last[0]
 
 
-def minor_above(fleet, version, **how):
+def minor_above(fleet, patch, **how):
+    version = fleet.cluster.k3s(minors=1, patch=patch)
     fleet.cluster.releases.add(version, how)
     return version
 
@@ -42,7 +43,7 @@ def minor_above(fleet, version, **how):
 def test_a_server_over_a_minor_version_stops_and_can_be_mended_or_taken_back_by_hand(fleet):
     host = fleet.server
     old = host.k3s_version()
-    bad = minor_above(fleet, "v1.31.0+k3s1", neverReady=True)
+    bad = minor_above(fleet, patch=0, neverReady=True)
     fleet.agent(host).configure("health: {timeout: 10s, settle: 1s}\n")
     fleet.plan("stops", [host], version=bad)
     said = fleet.until_condition("stops", "Complete", "False", "nothing was rolled back: ")
@@ -82,7 +83,7 @@ def test_a_server_over_a_minor_version_stops_and_can_be_mended_or_taken_back_by_
 def test_a_server_over_a_minor_version_is_rolled_back_where_that_is_wanted(fleet):
     host = fleet.server
     old = host.k3s_version()
-    bad = minor_above(fleet, "v1.31.1+k3s1", failStart=True)
+    bad = minor_above(fleet, patch=1, failStart=True)
     fleet.agent(host).configure(CONFIGURATION + "rollback: always\n")
     fleet.plan("breaks", [host], version=bad)
     said = fleet.until_condition("breaks", "Complete", "False", f"{host.name}: restart: ")
@@ -94,7 +95,7 @@ def test_what_has_failed_is_not_tried_again_when_the_data_store_is_brought_back(
     """The copy is from when the node was cordoned and held its slot; it knows nothing of the failure."""
     host, agent, plane = fleet.server, fleet.agent(fleet.server), fleet.cluster.control_plane
     old = host.k3s_version()
-    bad = minor_above(fleet, "v1.31.9+k3s1", neverReady=True)
+    bad = minor_above(fleet, patch=9, neverReady=True)
     agent.configure("health: {timeout: 10s, settle: 1s}\n")
     pause_at(agent, "stop:before")
     fleet.plan("breaks", [host], version=bad)

@@ -7,11 +7,13 @@ import pytest
 
 from . import now, until
 from .agent import BINARY, LOCK, NAMESPACE, STATE
+from .kubernetes import minor, patch
 from .watched import conditions, is_cordoned, plan_label, slots, version_of
 from .workload import (bare_pod, blocked_drain, deploy_everywhere, deploy_on, documented, end_guard, invocation, pods,
                        until_running)
 
 
+@pytest.mark.every_kubernetes
 def test_the_two_documented_plans_upgrade_the_server_first_and_then_one_agent_after_the_other(fleet):
     hosts = fleet.cluster.hosts
     new, old = fleet.next_version(*hosts), {h.name: h.k3s_version() for h in hosts}
@@ -74,7 +76,7 @@ def test_prepare_waits_for_the_plan_it_names_and_for_its_nodes(fleet):
     fleet.plan("workers", [worker], version=new, prepare={"image": "rancher/k3s-upgrade", "args": ["prepare", "servers"]})
     agent.until_status("for the Plan servers that spec.prepare names: it does not exist")
     fleet.plan("servers", [fleet.server], version=new, concurrency=0)
-    agent.until_status("for 1 of 1 servers (server-1 at v1.30.")
+    agent.until_status(f"for 1 of 1 servers (server-1 at {minor(new)}.")
     assert not fleet.was_cordoned(worker)
     fleet.patch_plan("servers", concurrency=1)
     fleet.wait_complete("workers")
@@ -254,7 +256,7 @@ def test_a_release_that_does_not_work_is_rolled_back_and_stops_there(fleet, role
     # A Plan for several nodes stops after the first that fails.
     hosts = [host] if role == "server" else fleet.workers
     old = {h.name: h.k3s_version() for h in hosts}
-    bad = fleet.broken_version(max(hosts, key=lambda h: int(h.k3s_version().split(".")[2].split("+")[0])), **how)
+    bad = fleet.broken_version(max(hosts, key=lambda h: patch(h.k3s_version())), **how)
     before = {h.name: invocation(h) for h in hosts}
     sums = {h.name: sha256(h) for h in hosts}
     fleet.plan("breaks", hosts, version=bad)

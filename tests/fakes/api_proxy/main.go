@@ -3,14 +3,17 @@
 // Stands in for a bad way to the API server, or a bad API server: it takes TLS requests under the real server's certificate, passes
 // them on to the real one, and misbehaves as the file `-mode` says. It holds two identities, a node's and an administrator's, and speaks
 // as the one whose group the client's certificate names; unlike the real server it does not look who has signed that. A change of the mode ends all
-// connections, so that what is under way meets it, too. Only the agent meets it: kubelets' requests always pass. Every request is a line in the file `-log`: unix time, method, path, user agent.
+// connections, so that what is under way meets it, too. Only the agent meets it: kubelets' requests always pass. Every request is a line in the file `-log`: unix time, method, path, protocol, user agent.
+// To clients it speaks HTTP/2 where they do, as the real server, and to the real server HTTP/1.1.
 //
-// Modes: pass; 500; 429 (with Retry-After: 1); slow (bodies of one byte a second); cut (a watch ends after a second); huge (each GET
+// Modes: pass; 500; 429 (with Retry-After: 1); slow (bodies of one byte a second); cut (a watch breaks after a second); brief (a watch ends after a second, as the
+// real server ends it when its time is over); huge (each GET
 // that is no watch is answered with 100 MB of what could be a list); unready (/readyz says that etcd is not).
 package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
@@ -130,7 +133,7 @@ func (p *proxy) real(r *http.Request) http.Handler {
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintf(p.log, "%d %s %s %s\n", time.Now().Unix(), r.Method, r.URL.RequestURI(), strings.ReplaceAll(r.UserAgent(), " ", "_"))
+	fmt.Fprintf(p.log, "%d %s %s %s %s\n", time.Now().Unix(), r.Method, r.URL.RequestURI(), r.Proto, strings.ReplaceAll(r.UserAgent(), " ", "_"))
 	mode, changed := p.now()
 	if !strings.HasPrefix(r.UserAgent(), "k3s-upgrade-agent") {
 		mode = "pass"
@@ -150,22 +153,17 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Accept-Encoding", "identity")
 		p.real(r).ServeHTTP(slowly{w, changed}, r)
 	case mode == "cut" && watch:
-		timer := time.AfterFunc(time.Second, func() { p.end(r) })
-		defer timer.Stop()
+		// What is passed on ends in the middle, and with it the stream (HTTP/2) or the connection (HTTP/1.1).
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		p.real(r).ServeHTTP(w, r.WithContext(ctx))
+	case mode == "brief" && watch:
+		query := r.URL.Query()
+		query.Set("timeoutSeconds", "1")
+		r.URL.RawQuery = query.Encode()
 		p.real(r).ServeHTTP(w, r)
 	default:
 		p.real(r).ServeHTTP(w, r)
-	}
-}
-
-// end closes the connection that a request came on, in the middle of its answer.
-func (p *proxy) end(r *http.Request) {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	for conn := range p.conns {
-		if conn.RemoteAddr().String() == r.RemoteAddr {
-			conn.Close()
-		}
 	}
 }
 
@@ -213,7 +211,7 @@ func main() {
 	listener, err := net.Listen("tcp", *listen)
 	fail(err)
 	server := &http.Server{Handler: p, ConnState: p.track, ErrorLog: quiet,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair(*cert)}, NextProtos: []string{"http/1.1"}, ClientAuth: tls.RequestClientCert}}
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair(*cert)}, NextProtos: []string{"h2", "http/1.1"}, ClientAuth: tls.RequestClientCert}}
 	go func() { fail(server.ServeTLS(listener, "", "")) }()
 	notify()
 	select {}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds kube-apiserver, kube-controller-manager and kube-scheduler from Debian's source package
 # `kubernetes`, and prints the folder in the cache that holds them (with Debian's kubectl).
+# With --cached it builds nothing, and fails where the cache has none.
 #
 # Debian 12 ships the source (1.20.2, dependencies vendored) but only kubectl as a program. Nothing of
 # the machine's apt configuration is changed: the source index lives in a folder of our own.
@@ -17,6 +18,7 @@ if [ -d "$target" ]; then
     echo "$target"
     exit
 fi
+[ "${1:-}" != --cached ] || exit 1
 
 mkdir -p "$cache"
 # One build at a time; whoever waited finds the other's result.
@@ -31,10 +33,10 @@ rm -rf "$cache"/kubernetes-build.*
 work=$(mktemp -d "$cache/kubernetes-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work" # apt's own user reads its downloads back
-say() { echo "build-control-plane: $*" >&2; }
+say() { echo "kubernetes/oldest: $*" >&2; }
 
 mkdir -p "$work"/apt/{lists/partial,cache/archives/partial} "$work/deb"
-"$here/debian-sources.sh" >"$work/apt/sources.list"
+"$here/../cluster/debian-sources.sh" >"$work/apt/sources.list"
 private_apt() {
     apt-get -q -o Dir::Etc::sourcelist="$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::State::lists="$work/apt/lists" -o Dir::Cache="$work/apt/cache" \
