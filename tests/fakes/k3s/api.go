@@ -11,8 +11,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -21,6 +23,9 @@ type object = map[string]interface{}
 type API struct {
 	base   string
 	client *http.Client
+
+	mutex       sync.Mutex
+	connections map[net.Conn]bool
 }
 
 // StatusError is an answer that is not 2xx.
@@ -43,14 +48,53 @@ func newAPI(port int, cert tls.Certificate) (*API, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(text)
-	return &API{
-		base: fmt.Sprintf("https://127.0.0.1:%d", port),
-		client: &http.Client{Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}},
-			ForceAttemptHTTP2: true,
-			IdleConnTimeout:   30 * time.Second,
-		}},
-	}, nil
+	api := &API{base: fmt.Sprintf("https://127.0.0.1:%d", port), connections: map[net.Conn]bool{}}
+	api.client = &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}},
+		ForceAttemptHTTP2: true,
+		IdleConnTimeout:   30 * time.Second,
+		DialContext:       api.dial,
+	}}
+	return api, nil
+}
+
+// A connection that its API can close.
+type connection struct {
+	net.Conn
+	api *API
+}
+
+func (c *connection) Close() error {
+	c.api.mutex.Lock()
+	delete(c.api.connections, c)
+	c.api.mutex.Unlock()
+	return c.Conn.Close()
+}
+
+func (a *API) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	plain, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{plain, a}
+	a.mutex.Lock()
+	a.connections[c] = true
+	a.mutex.Unlock()
+	return c, nil
+}
+
+// disconnect ends every request that is under way, the watches, too: a kubelet does so when its heartbeats fail, for
+// a connection may be dead without anybody having said so.
+func (a *API) disconnect() {
+	a.mutex.Lock()
+	var all []net.Conn
+	for c := range a.connections {
+		all = append(all, c)
+	}
+	a.mutex.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
 }
 
 // open sends the request and gives the body of a 2xx to the caller, who closes it.

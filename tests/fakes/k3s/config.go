@@ -49,7 +49,9 @@ type Misbehaviour struct {
 	VersionOutput string  `json:"versionOutput"` // --version says this
 	StartSeconds  float64 `json:"startSeconds"`  // from start to READY=1
 	ReadySeconds  float64 `json:"readySeconds"`  // from the Node's first report to Ready
-	StatusSeconds float64 `json:"statusSeconds"` // between two reports of the Node's status
+	// A kubelet's --node-status-update-frequency, also in that it is then the time between two reports, as well. Without
+	// it: between two looks at the status 10 s, and between two reports of one that has not changed about 5 min.
+	StatusSeconds float64 `json:"statusSeconds"`
 	FatalOnTerm   bool    `json:"fatalOnTerm"`   // a server exits 1 on SIGTERM
 	ChildOutlives float64 `json:"childOutlives"` // seconds from SIGTERM to the end of the child of one with --log
 	KeepCert      bool    `json:"keepCert"`      // do not sign the kubelet's certificate anew
@@ -73,7 +75,7 @@ var baked = ""
 func readMisbehaviour() Misbehaviour {
 	m := Misbehaviour{
 		StartSeconds: 1, RefusedSeconds: 0.3, UnavailableSeconds: 0.5, ForbiddenSeconds: 1.5, OldStatusSeconds: 1,
-		ReadySeconds: 1, StatusSeconds: 10, CertSeconds: 365 * 24 * 3600, FatalOnTerm: true,
+		ReadySeconds: 1, CertSeconds: 365 * 24 * 3600, FatalOnTerm: true,
 	}
 	if text, err := base64.StdEncoding.DecodeString(baked); err != nil || (len(text) > 0 && json.Unmarshal(text, &m) != nil) {
 		log.Fatalf("k3s stand-in: what was built in makes no sense: %q", text)

@@ -14,9 +14,14 @@
 //   - data-dir is the argument's, config.yaml.d's, config.yaml's or the environment's, in that order; without any it
 //     is below HOME for a user who is not root. Everything of k3s lies below it.
 //   - `k3s server` and `k3s agent` stay in the foreground, hide their arguments, send READY=1, write kubelet.kubeconfig
-//     in place at each start with a freshly signed client certificate, register the Node with their arguments in an
-//     annotation, keep its status and Lease up to date with that certificate alone, and run pods. On SIGTERM a server
-//     exits 1 with "context canceled", as before 1.22.2; an agent exits 0.
+//     in place at each start with a freshly signed client certificate, and with that alone keep the Node, its Lease and
+//     the pods. On SIGTERM a server exits 1 with "context canceled", as before 1.22.2; an agent exits 0.
+//   - The kubelet asks and says what that of Kubernetes 1.37 does, with the fields of its own version. It registers with
+//     a POST and puts the Node right after a 409; a Node that is deleted comes back with the next start. It follows its
+//     Node by a watch, looks every 10 s whether the status has changed, and reports when it has, at each start, and
+//     otherwise every 5 min (2.5 to 7.5 min after a change, since 1.33). The Lease of 40 s is renewed every 10 s by a PUT
+//     of what it knows, from before the first report on. What fails is tried five times and then given up until the
+//     next look. k3s adds its annotations with a PUT of the Node.
 //   - With --log the process that systemd knows is `k3s init`, says READY=1 at once, and may end before its child.
 //   - The API is reached on port 6443 of a server (--https-listen-port), and on a port of an agent that is another one
 //     at each start; it goes away with the process. An agent's proxy fails over from server to server.
@@ -38,9 +43,13 @@
 //     to it. During the 403s the administrator is refused, too.
 //   - A server's API is there for everybody 3.3 s after its start, and the Node Ready 2 s later; k3s takes 13 to 22 s on
 //     two cores.
-//   - Status is reported every 10 s; a kubelet does so on change and otherwise every 5 min (its Lease
-//     every 10 s, as here). A container stops when its grace period is over, never earlier, as if it
-//     ignored SIGTERM, but for the annotation `stand-in/stops-after: 2s`.
+//   - A report has all of the status; a kubelet's has what differs. What an API server that is older than the kubelet
+//     drops does not count as a change. Sizes and images are made up. A restart is never without a report that says not
+//     Ready, unless readySeconds is 0. There are no Events about the Node and no CSINode.
+//   - There is no cloud controller: the Node has its providerID and instance type from the kubelet, and never the taint
+//     node.cloudprovider.kubernetes.io/uninitialized.
+//   - A container stops when its grace period is over, never earlier, as if it ignored SIGTERM, but for the
+//     annotation `stand-in/stops-after: 2s`.
 //   - Certificates are signed on the host itself, with CA keys that the test cluster left there.
 //   - There is no kubectl, crictl or ctr inside. The payload is noise; of the real one's programs only k3s is unpacked.
 package main

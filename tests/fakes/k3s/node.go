@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The Node and its Lease, as a kubelet keeps them.
+// The Node, as a kubelet registers and reports it, and what k3s adds to it.
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
 	"log"
-	"os"
+	"net/url"
 	"runtime"
-	"strings"
+	"sync"
 	"time"
 )
 
@@ -17,17 +20,52 @@ type Node struct {
 	host  Host
 	m     Misbehaviour
 	args  string // for the annotation k3s.io/node-args
+	env   string // for k3s.io/node-env
+
+	mutex sync.Mutex
+	seen  object // the Node as the watch has shown it last; nil when there is none
+
+	ready    time.Time // from then on it is Ready
+	reported time.Time // the last report
+	delay    time.Duration
 }
+
+const (
+	statusTries     = 5
+	statusPeriod    = 10 * time.Second // nodeStatusUpdateFrequency
+	reportPeriod    = 5 * time.Minute  // nodeStatusReportFrequency
+	attachDetach    = "volumes.kubernetes.io/controller-managed-attach-detach"
+	providedAddress = "alpha.kubernetes.io/provided-node-ip"
+)
 
 func (n *Node) path() string { return "/api/v1/nodes/" + n.host.NodeName }
 
 func timestamp() string { return time.Now().UTC().Format(time.RFC3339) }
 
-// Creates the Node if there is none, else says its arguments. What a node may not say of itself under NodeRestriction, its roles, a
-// k3s server says with its own administrator's credential.
-func (n *Node) register() {
-	labels := object{
-		"kubernetes.io/hostname":           n.host.NodeName,
+// follow keeps what there is to compare with, so that an idle kubelet asks for nothing.
+func (n *Node) follow() {
+	see := func(node object) {
+		n.mutex.Lock()
+		defer n.mutex.Unlock()
+		n.seen = node
+	}
+	n.api.keepFollowing("/api/v1/nodes?fieldSelector="+url.QueryEscape("metadata.name="+n.host.NodeName), func(nodes []object) {
+		see(nil)
+		for _, node := range nodes {
+			see(node)
+		}
+	}, func(kind string, node object) {
+		if kind == "DELETED" {
+			node = nil
+		}
+		see(node)
+	})
+}
+
+// Those of its labels that a kubelet puts right at its start.
+func defaultLabels(name string) object {
+	return object{
+		"kubernetes.io/hostname":           name,
 		"kubernetes.io/os":                 "linux",
 		"kubernetes.io/arch":               runtime.GOARCH,
 		"beta.kubernetes.io/os":            "linux",
@@ -35,30 +73,106 @@ func (n *Node) register() {
 		"beta.kubernetes.io/instance-type": "k3s",
 		"node.kubernetes.io/instance-type": "k3s",
 	}
+}
+
+// register returns when the Node is there. A kubelet does this once: a Node that is deleted later comes back with the
+// next start.
+func (n *Node) register() {
+	for pause := 100 * time.Millisecond; ; pause = doubled(pause) {
+		time.Sleep(pause)
+		err := n.tryRegister()
+		if err == nil {
+			return
+		}
+		log.Printf("registering the node: %v", err)
+	}
+}
+
+func (n *Node) tryRegister() error {
+	labels := defaultLabels(n.host.NodeName)
 	for key, value := range n.host.Labels {
 		labels[key] = value
 	}
-	args := object{"k3s.io/node-args": n.args}
+	// The taint node.kubernetes.io/not-ready is the API server's own addition.
+	_, err := n.api.post("/api/v1/nodes", object{
+		"apiVersion": "v1", "kind": "Node",
+		"metadata": object{"name": n.host.NodeName, "labels": labels, "annotations": object{
+			attachDetach: "true", providedAddress: n.host.NodeIP,
+		}},
+		"spec":   object{"providerID": "k3s://" + n.host.NodeName},
+		"status": n.status(object{}),
+	})
+	// Somebody may be allowed to change what he may not make; kubelets look since 1.32.
+	if minor, _ := minorAndPatch(); !isCode(err, 409) && !(isCode(err, 403) && minor >= 32) {
+		return err
+	}
+	there, err := n.api.get(n.path())
+	if err != nil {
+		return err
+	}
+	metadata := object{}
+	put := func(kind, key, value string) {
+		if text(there, "metadata", kind, key) == value {
+			return
+		}
+		if metadata[kind] == nil {
+			metadata[kind] = object{}
+		}
+		field(metadata, kind)[key] = value
+	}
+	for key := range defaultLabels(n.host.NodeName) {
+		put("labels", key, labels[key].(string))
+	}
+	put("annotations", attachDetach, "true")
+	if len(metadata) > 0 {
+		_, err = n.api.patch(n.path()+"/status", object{"metadata": metadata})
+	}
+	return err
+}
+
+// configure is k3s's part, not the kubelet's: it writes the Node whole, when there is something to change.
+func (n *Node) configure() {
 	for {
-		_, err := n.api.patch(n.path(), object{"metadata": object{"annotations": args}})
-		if isCode(err, 404) {
-			_, err = n.api.post("/api/v1/nodes", object{
-				"apiVersion": "v1", "kind": "Node",
-				"metadata": object{"name": n.host.NodeName, "labels": labels, "annotations": object{
-					"k3s.io/hostname":    n.host.NodeName,
-					"k3s.io/internal-ip": n.host.NodeIP,
-					"k3s.io/node-args":   n.args,
-					"volumes.kubernetes.io/controller-managed-attach-detach": "true",
-				}},
-				"spec": object{"providerID": "k3s://" + n.host.NodeName},
-			})
+		node, err := n.api.get(n.path())
+		if err == nil && n.amend(field(node, "metadata")) {
+			_, err = n.api.put(n.path(), node)
 		}
 		if err == nil {
-			break
+			return
 		}
-		log.Printf("registering the node: %v", err)
+		log.Printf("setting annotations and labels of the node: %v", err)
 		time.Sleep(500 * time.Millisecond)
 	}
+}
+
+// amend tells whether it has changed something.
+func (n *Node) amend(metadata object) bool {
+	changed := false
+	put := func(kind, key, value string) {
+		if metadata[kind] == nil {
+			metadata[kind] = object{}
+		}
+		changed = changed || field(metadata, kind)[key] != value
+		field(metadata, kind)[key] = value
+	}
+	for key, value := range n.host.Labels {
+		put("labels", key, value)
+	}
+	put("annotations", "k3s.io/hostname", n.host.NodeName)
+	put("annotations", "k3s.io/internal-ip", n.host.NodeIP)
+	sum := sha256.Sum256([]byte(n.args + n.env))
+	hash := base32.StdEncoding.EncodeToString(sum[:])
+	if text(metadata, "annotations", "k3s.io/node-config-hash") != hash {
+		put("annotations", "k3s.io/node-args", n.args)
+		put("annotations", "k3s.io/node-env", n.env)
+		put("annotations", "k3s.io/node-config-hash", hash)
+	}
+	return changed
+}
+
+// giveRoles: what a node may not say of itself under NodeRestriction, a k3s server says with its own administrator's
+// credential.
+func (n *Node) giveRoles() {
 	for n.admin != nil {
 		roles := object{
 			"node-role.kubernetes.io/control-plane": "true",
@@ -70,121 +184,78 @@ func (n *Node) register() {
 		}
 		_, err := n.admin.patch(n.path(), object{"metadata": object{"labels": roles}})
 		if err == nil {
-			break
+			return
 		}
 		log.Printf("labelling the node with its roles: %v", err)
 		time.Sleep(500 * time.Millisecond)
 	}
 }
 
-// The first report after a start says the new version and, as with a kubelet whose container runtime was
-// not asked yet, not Ready.
+// keepStatus looks again and again whether there is something to report. The first report after a start is always made,
+// and says the new version.
 func (n *Node) keepStatus() {
-	ready := time.Now().Add(seconds(n.m.ReadySeconds))
+	n.ready = time.Now().Add(seconds(n.m.ReadySeconds))
+	period := statusPeriod
+	if n.m.StatusSeconds > 0 {
+		period = seconds(n.m.StatusSeconds)
+	}
 	for {
-		isReady := !time.Now().Before(ready) && !n.m.NeverReady
-		err := n.report(isReady)
-		if isCode(err, 404) { // somebody deleted the Node: a kubelet registers again only when it restarts
-			log.Print("the node was not found")
-		} else if err != nil {
-			log.Printf("reporting the status: %v", err)
-			time.Sleep(500 * time.Millisecond)
-			continue
+		n.updateStatus()
+		pause := jittered(period)
+		if left := time.Until(n.ready); 0 < left && left < pause {
+			pause = left // that it has become Ready is reported at once
 		}
-		if !isReady && !n.m.NeverReady {
-			time.Sleep(time.Until(ready))
-			continue
-		}
-		time.Sleep(seconds(n.m.StatusSeconds))
+		time.Sleep(pause)
 	}
 }
 
-func (n *Node) report(ready bool) error {
-	current, err := n.api.get(n.path())
-	if err != nil {
-		return err
+func (n *Node) updateStatus() {
+	for try := 0; try < statusTries; try++ {
+		err := n.tryUpdateStatus(try)
+		if err == nil {
+			return
+		}
+		log.Printf("reporting the status: %v", err)
+		if try > 0 {
+			n.api.disconnect()
+		}
 	}
-	reported := version
-	if n.m.ReportVersion != "" {
-		reported = n.m.ReportVersion
+}
+
+// tryUpdateStatus reports when the status has changed, or when it has been silent for long enough.
+func (n *Node) tryUpdateStatus(try int) error {
+	n.mutex.Lock()
+	node := n.seen
+	n.mutex.Unlock()
+	if try > 0 { // what the watch has shown may be old
+		var err error
+		if node, err = n.api.get(n.path()); err != nil {
+			return err
+		}
+	} else if node == nil {
+		return errors.New("the node was not found")
 	}
-	conditions := []object{
-		n.condition(current, "MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-		n.condition(current, "DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-		n.condition(current, "PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+	status := n.status(node)
+	changed := !says(field(node, "status"), plain(status))
+	first := n.reported.IsZero()
+	if !changed && !first && time.Since(n.reported) < n.longest()+n.delay {
+		return nil
 	}
-	if ready {
-		conditions = append(conditions, n.condition(current, "Ready", "True", "KubeletReady", "kubelet is posting ready status"))
-	} else {
-		conditions = append(conditions, n.condition(current, "Ready", "False", "KubeletNotReady",
-			"[container runtime status check may not have completed yet]"))
+	n.delay = 0
+	if minor, _ := minorAndPatch(); minor >= 33 && (changed || first) {
+		n.delay = time.Duration((random() - 0.5) * float64(n.longest()))
 	}
-	capacity := object{"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi", "pods": "110"}
-	_, err = n.api.patch(n.path()+"/status", object{"status": object{
-		"addresses": []object{
-			{"type": "InternalIP", "address": n.host.NodeIP},
-			{"type": "Hostname", "address": n.host.NodeName},
-		},
-		"capacity":    capacity,
-		"allocatable": capacity,
-		"conditions":  conditions,
-		"nodeInfo": object{
-			"architecture": runtime.GOARCH, "operatingSystem": "linux",
-			"kubeletVersion": reported, "kubeProxyVersion": reported,
-			"containerRuntimeVersion": "containerd://1.7.20-k3s1",
-			"osImage":                 "Debian GNU/Linux 12 (bookworm)",
-			"kernelVersion":           line("/proc/sys/kernel/osrelease"),
-			"bootID":                  line("/proc/sys/kernel/random/boot_id"),
-			"machineID":               line("/etc/machine-id"),
-			"systemUUID":              line("/etc/machine-id"),
-		},
-		"daemonEndpoints": object{"kubeletEndpoint": object{"Port": 10250}},
-	}})
+	_, err := n.api.patch(n.path()+"/status", object{"status": status})
+	if err == nil {
+		n.reported = time.Now()
+	}
 	return err
 }
 
-// lastTransitionTime stays as long as the status does.
-func (n *Node) condition(node object, kind, status, reason, message string) object {
-	now := timestamp()
-	changed := now
-	list, _ := field(node, "status")["conditions"].([]interface{})
-	for _, item := range list {
-		if old, ok := item.(object); ok && text(old, "type") == kind && text(old, "status") == status {
-			changed = text(old, "lastTransitionTime")
-		}
+// longest is how long the status may stay as it is without a report.
+func (n *Node) longest() time.Duration {
+	if n.m.StatusSeconds > 0 {
+		return seconds(n.m.StatusSeconds)
 	}
-	return object{"type": kind, "status": status, "reason": reason, "message": message,
-		"lastHeartbeatTime": now, "lastTransitionTime": changed}
-}
-
-func (n *Node) renewLease() {
-	const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-	for {
-		now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
-		spec := object{"holderIdentity": n.host.NodeName, "leaseDurationSeconds": 40, "renewTime": now}
-		lease, err := n.api.get(leases + "/" + n.host.NodeName)
-		if isCode(err, 404) {
-			metadata := object{"name": n.host.NodeName, "namespace": "kube-node-lease"}
-			if node, err := n.api.get(n.path()); err == nil {
-				metadata["ownerReferences"] = []object{{"apiVersion": "v1", "kind": "Node",
-					"name": n.host.NodeName, "uid": text(node, "metadata", "uid")}}
-			}
-			_, err = n.api.post(leases, object{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-				"metadata": metadata, "spec": spec})
-		} else if err == nil {
-			lease["spec"] = spec
-			_, err = n.api.put(leases+"/"+n.host.NodeName, lease)
-		}
-		if err != nil {
-			log.Printf("renewing the lease: %v", err)
-			time.Sleep(time.Second)
-			continue
-		}
-		time.Sleep(10 * time.Second)
-	}
-}
-
-func line(path string) string {
-	text, _ := os.ReadFile(path)
-	return strings.TrimSpace(string(text))
+	return reportPeriod
 }

@@ -4,8 +4,6 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"log"
@@ -21,51 +19,20 @@ type Pods struct {
 	ending map[string]bool
 }
 
-// Lists and watches for as long as the process lives.
+// keep follows them for as long as the process lives.
 func (p *Pods) keep() {
 	p.ending = map[string]bool{}
-	for {
-		if err := p.follow(); err != nil {
-			log.Printf("pods: %v", err)
+	p.api.keepFollowing("/api/v1/pods?fieldSelector="+url.QueryEscape("spec.nodeName="+p.node), func(pods []object) {
+		for _, pod := range pods {
+			p.see(pod)
 		}
-		time.Sleep(500 * time.Millisecond)
-	}
-}
-
-func (p *Pods) follow() error {
-	path := "/api/v1/pods?fieldSelector=" + url.QueryEscape("spec.nodeName="+p.node)
-	list, err := p.api.get(path)
-	if err != nil {
-		return err
-	}
-	items, _ := list["items"].([]interface{})
-	for _, item := range items {
-		p.see(item.(object))
-	}
-	body, err := p.api.open(context.Background(), "GET", path+"&watch=1&allowWatchBookmarks=true&resourceVersion="+
-		text(list, "metadata", "resourceVersion"), "", nil)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	decoder := json.NewDecoder(body)
-	for {
-		var event struct {
-			Type   string
-			Object object
+	}, func(kind string, pod object) {
+		if kind == "DELETED" {
+			delete(p.ending, text(pod, "metadata", "uid"))
+		} else {
+			p.see(pod)
 		}
-		if err := decoder.Decode(&event); err != nil {
-			return fmt.Errorf("watch ended: %w", err)
-		}
-		switch event.Type {
-		case "ADDED", "MODIFIED":
-			p.see(event.Object)
-		case "DELETED":
-			delete(p.ending, text(event.Object, "metadata", "uid"))
-		case "ERROR":
-			return fmt.Errorf("watch: %s", text(event.Object, "message"))
-		}
-	}
+	})
 }
 
 func (p *Pods) see(pod object) {

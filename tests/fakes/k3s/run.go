@@ -53,12 +53,15 @@ func run(role string, args []string) {
 
 func serve(role string, args []string, host Host, m Misbehaviour) error {
 	started := time.Now()
-	node := &Node{host: host, m: m}
-	said, err := json.Marshal(masked(args))
+	saidArgs, err := json.Marshal(masked(args))
 	if err != nil {
 		return err
 	}
-	node.args = string(said)
+	saidEnv, err := json.Marshal(maskedEnvironment())
+	if err != nil {
+		return err
+	}
+	node := &Node{host: host, m: m, args: string(saidArgs), env: string(saidEnv)}
 	if role == "server" {
 		node.api, node.admin, err = serveServer(args, host, m, started)
 	} else {
@@ -70,9 +73,12 @@ func serve(role string, args []string, host Host, m Misbehaviour) error {
 	if node.api == nil {
 		return nil
 	}
+	go node.follow()
+	go node.renewLease()
 	time.Sleep(seconds(m.OldStatusSeconds))
 	node.register()
-	go node.renewLease()
+	node.configure()
+	node.giveRoles()
 	go (&Pods{api: node.api, node: host.NodeName, ip: host.NodeIP}).keep()
 	node.keepStatus()
 	return nil

@@ -173,7 +173,28 @@ func masked(args []string) []string {
 		switch said[i] {
 		case "--token", "-t", "--agent-token", "--datastore-endpoint", "--cluster-secret", "--etcd-s3-access-key",
 			"--etcd-s3-secret-key":
-			said[i+1] = "********"
+			said[i+1] = omitted
+		}
+	}
+	return said
+}
+
+const omitted = "********"
+
+// maskedEnvironment is what k3s says of its variables in k3s.io/node-env.
+func maskedEnvironment() map[string]string {
+	said := map[string]string{}
+	for _, variable := range os.Environ() {
+		name, value := variable, ""
+		if equals := strings.Index(variable, "="); equals > 0 {
+			name, value = variable[:equals], variable[equals+1:]
+		}
+		switch name {
+		case "K3S_TOKEN", "K3S_DATASTORE_ENDPOINT", "K3S_AGENT_TOKEN", "K3S_CLUSTER_SECRET":
+			value = omitted
+		}
+		if strings.HasPrefix(name, "K3S_") {
+			said[name] = value
 		}
 	}
 	return said
