@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The test cluster itself: that what the other tests stand on is as real as it says."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import pytest
 
 from . import now, paths, processes, teardown, until
+from .processes import PATIENCE
 from .releases import build_date
 from .workload import until_running
 
@@ -38,6 +40,88 @@ def test_nodes_are_registered_with_their_version_and_labels(cluster):
         assert labels["kubernetes.io/hostname"] == host.name
         assert (labels.get("node-role.kubernetes.io/control-plane") == "true") == (host.role == "server")
         assert "node-role.kubernetes.io/etcd" not in labels  # one server: SQLite
+
+
+def of_kubelet(cluster, host, since, **wanted):
+    """What the host's kubelet asked for since then: verb and answer."""
+    return [(e["verb"], e["responseStatus"]["code"])
+            for e in cluster.audit_log(user=f"system:node:{host.name}", agent="kubelet/", since=since, **wanted)]
+
+
+def readiness(host) -> dict:
+    return next(c for c in host.node()["status"]["conditions"] if c["type"] == "Ready")
+
+
+@contextlib.contextmanager
+def running(cluster, host, version):
+    """The host with that k3s, restarted just now."""
+    cluster.replace_k3s(host, version)
+    host.restart_k3s()
+    yield host
+    host.misbehave()
+    cluster.replace_k3s(host, cluster.version)
+    host.restart_k3s()
+
+
+@pytest.fixture
+def newest(healthy):
+    """An agent with a k3s of the API server's own version."""
+    with running(healthy, healthy.agents[0], healthy.k3s(minors=1)) as host:
+        yield host
+
+
+@pytest.fixture
+def oldest(healthy):
+    with running(healthy, healthy.agents[1], "v1.30.4+k3s1") as host:
+        yield host
+
+
+def test_an_idle_kubelet_renews_its_lease_and_leaves_its_node_alone(healthy, newest):
+    begun = now()
+    until(lambda: len(of_kubelet(healthy, newest, begun, resource="leases")) >= 4, "four renewals", 60 + PATIENCE, 1)
+    assert set(of_kubelet(healthy, newest, begun, resource="leases")) == {("update", 200)}
+    # One that has missed how the watch ended may say it once more; it does not ask.
+    assert [said for said in of_kubelet(healthy, newest, begun, resource="nodes") if said[0] != "watch"] in ([], [("patch", 200)])
+    lease = healthy.kubectl_json("-n", "kube-node-lease", "get", "lease", newest.name)
+    assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseDurationSeconds"]) == (newest.name, 40)
+    assert lease["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "Node", "name": newest.name, "uid": newest.node()["metadata"]["uid"]}]
+
+
+def test_a_kubelet_says_what_its_version_knows(newest, oldest):
+    older, status = oldest.node()["status"], newest.node()["status"]
+    for each in (older, status):
+        assert [c["type"] for c in each["conditions"]] == ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]
+        assert each["capacity"]["hugepages-2Mi"] == "0" and each["daemonEndpoints"]["kubeletEndpoint"]["Port"] == 10250
+    assert older["nodeInfo"]["kubeProxyVersion"] == oldest.k3s_version() and status["nodeInfo"]["kubeProxyVersion"] == ""
+    assert status["declaredFeatures"] == sorted(status["declaredFeatures"]) != []
+    assert status["features"] == {"supplementalGroupsPolicy": True} and len(status["runtimeHandlers"]) == 2
+    assert status["nodeInfo"]["runningInUserNamespace"] is False
+    assert "declaredFeatures" not in older and "features" not in older
+    annotations = newest.node()["metadata"]["annotations"]
+    assert json.loads(annotations["k3s.io/node-env"])["K3S_TOKEN"] == "********" and annotations["k3s.io/node-config-hash"]
+    assert annotations["k3s.io/internal-ip"] == annotations["alpha.kubernetes.io/provided-node-ip"] == newest.ip
+
+
+def test_a_kubelet_finds_its_node_and_its_first_report_says_not_ready(healthy, newest):
+    newest.misbehave(readySeconds=600)
+    newest.run("systemctl", "stop", newest.unit)
+    begun = now()
+    newest.run("systemctl", "start", newest.unit)
+    until(lambda: readiness(newest)["status"] == "False", "not Ready")
+    assert (readiness(newest)["reason"], readiness(newest)["message"]) == ("KubeletNotReady", "CSINode is not yet initialized")
+    assert of_kubelet(healthy, newest, begun, resource="nodes", verb="create") == [("create", 409)]
+
+
+def test_a_node_that_was_deleted_comes_back_with_the_next_start(healthy):
+    host = healthy.agents[1]
+    begun = now()
+    healthy.kubectl("delete", "node", host.name)
+    until(lambda: ("get", 404) in of_kubelet(healthy, host, begun, resource="nodes"), "the kubelet's look at its Node")
+    assert ("create", 201) not in of_kubelet(healthy, host, begun, resource="nodes")
+    host.restart_k3s()
+    assert ("create", 201) in of_kubelet(healthy, host, begun, resource="nodes")
+    assert host.is_ready(healthy.version) and "k3s.io/node-args" in host.node()["metadata"]["annotations"]
 
 
 def test_hosts_run_their_own_systemd_and_dbus(cluster):
