@@ -10,6 +10,22 @@
 
 namespace kua::node {
 
+namespace {
+
+/// Heartbeats have whole seconds: one from the second of a restart may be either kubelet's.
+bool is_after(WallTime heartbeat, WallTime restart) {
+    return heartbeat > std::chrono::floor<std::chrono::seconds>(restart);
+}
+
+}  // namespace
+
+bool reported_since(const Json& node, WallTime started, WallTime now) {
+    const auto heartbeat = kube::readiness(node).heartbeat;
+    // One from later than now is from before the clock was set back: by a host without a clock of
+    // its own, when it was started.
+    return heartbeat && is_after(*heartbeat, started) && *heartbeat <= now;
+}
+
 std::optional<std::string> unhealthy(const Json& node, const Expected& expected) {
     const auto version = kube::kubelet_version(node);
     if (version != expected.kubelet_version) {
@@ -27,9 +43,7 @@ std::optional<std::string> unhealthy(const Json& node, const Expected& expected)
     if (expected.last_heartbeat && *readiness.heartbeat == *expected.last_heartbeat) {
         return "the node has not reported since the restart";
     }
-    // Heartbeats have whole seconds: one from the second of the restart may be either kubelet's.
-    if (expected.restarted &&
-        *readiness.heartbeat <= std::chrono::floor<std::chrono::seconds>(*expected.restarted)) {
+    if (expected.restarted && !is_after(*readiness.heartbeat, *expected.restarted)) {
         return "the node has not reported since the restart";
     }
     return std::nullopt;

@@ -22,6 +22,11 @@ struct Expected {
 /// What still keeps a Node from being healthy, in words; absent when it is.
 std::optional<std::string> unhealthy(const Json& node, const Expected& expected);
 
+/// True when what the Node shows was reported by a kubelet that was started at `started`, or since
+/// then; `started` and `now` are by this host's clock, which is the kubelet's too. A kubelet always
+/// reports at its start, and then only when something changes, or every few minutes.
+bool reported_since(const Json& node, WallTime started, WallTime now);
+
 struct Patience {
     /// In which the API answers: while it is away nothing is known of the node, and nothing is held
     /// against it. Counted in tenths.

@@ -73,9 +73,9 @@ Outcome Upgrade::resume_after_swap(const std::stop_token& stop) {
         record_.restarted = to_rfc3339_micro(tools_.clock.wall());
         hold(tools_.clock.monotonic());
     };
-    std::optional<std::optional<WallTime>> first_heartbeat;
     while (true) {
-        if (!k3s_is_up()) {
+        const auto k3s = look_at_k3s();
+        if (!k3s.is_up) {
             // Whoever has the slot by now: starting what is down takes nothing away.
             restarted();
             return forward_from("restart", stop);
@@ -93,13 +93,10 @@ Outcome Upgrade::resume_after_swap(const std::stop_token& stop) {
                 hold(tools_.clock.monotonic() - *age);
                 return forward_from("restart", stop);
             }
-            // What the Node shows may be from before the host went down; after a heartbeat it is
-            // what runs.
-            const auto heartbeat = kube::readiness(node).heartbeat;
-            if (first_heartbeat && *first_heartbeat != heartbeat) {
+            // What the Node shows may be from before the host went down.
+            if (k3s.started && node::reported_since(node, *k3s.started, tools_.clock.wall())) {
                 break;
             }
-            first_heartbeat = heartbeat;
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::stopped) {
                 throw;
@@ -119,15 +116,19 @@ Outcome Upgrade::resume_after_swap(const std::stop_token& stop) {
     return undo("the agent was away for longer than its slot is kept", stop);
 }
 
-bool Upgrade::k3s_is_up() {
+Upgrade::RunningK3s Upgrade::look_at_k3s() {
+    RunningK3s k3s;
     try {
         const auto state = tools_.units.state(record_.unit);
-        return state && state->active_state == "active";
+        k3s.is_up = state && state->active_state == "active";
+        if (state && state->main_age) {
+            k3s.started = tools_.clock.wall() - *state->main_age;
+        }
     } catch (const Error& error) {
         log::warning(format("looking at {}: {}", record_.unit, error.what()),
                      {{"plan", record_.plan}});
-        return true;
     }
+    return k3s;
 }
 
 std::optional<Duration> Upgrade::fresh_slot_age(const std::stop_token& stop) {
@@ -157,7 +158,7 @@ Outcome Upgrade::recover(const Error& error, const std::stop_token& stop) {
     }
     record_.failure = format("{}: {}", record_.step, excerpt(error.what(), kMostReason));
     note_last_lines();
-    if (const auto line = last_words(record_.last_lines, !k3s_is_up()); !line.empty()) {
+    if (const auto line = last_words(record_.last_lines, !look_at_k3s().is_up); !line.empty()) {
         record_.failure += format("; k3s said: {}", line);
     }
     if (const auto why =

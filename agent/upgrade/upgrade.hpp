@@ -149,7 +149,12 @@ class Upgrade {
     Outcome resume_after_swap(const std::stop_token& stop);
     /// How long ago this node's slot was renewed, where it can still be relied on.
     std::optional<Duration> fresh_slot_age(const std::stop_token& stop);
-    [[nodiscard]] bool k3s_is_up();
+    struct RunningK3s {
+        bool is_up = true;
+        std::optional<WallTime> started{};  ///< By the wall clock as it is set now.
+    };
+    /// k3s counts as up, and its start is not known, when systemd can't be asked.
+    [[nodiscard]] RunningK3s look_at_k3s();
     /// Renews the slot from now on; the lease runs since `since`.
     void hold(Monotonic since);
     /// Logs what failed on the way back and adds it to `reason`.

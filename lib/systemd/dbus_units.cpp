@@ -59,6 +59,15 @@ std::string unit_path(Session& session, sdbus::IProxy& manager, const Patience& 
     return session.ask<sdbus::ObjectPath>(manager, patience, kManager, "LoadUnit", name);
 }
 
+/// systemd counts microseconds of CLOCK_MONOTONIC, which is the steady clock; 0 is never.
+std::optional<Duration> age_of(std::uint64_t moment) {
+    if (moment == 0) {
+        return std::nullopt;
+    }
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<Duration>(now - std::chrono::microseconds(moment));
+}
+
 std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const Patience& patience,
                                     const std::string& name) {
     const Properties general = all_properties(session, unit, patience, kUnit);
@@ -94,6 +103,8 @@ std::optional<UnitState> read_state(Session& session, sdbus::IProxy& unit, const
             state.environment_files.push_back({file.get<0>(), file.get<1>()});
         }
         state.main_pid = value_of<std::uint32_t>(service, "MainPID");
+        state.main_age =
+            age_of(value_of<std::uint64_t>(service, "ExecMainStartTimestampMonotonic"));
         state.n_restarts = value_of<std::uint32_t>(service, "NRestarts");
         state.result = value_of<std::string>(service, "Result");
     }

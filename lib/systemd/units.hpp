@@ -34,6 +34,9 @@ struct UnitState {
     std::vector<EnvironmentFile> environment_files{};  ///< In order: a later one wins.
     std::string kill_mode{};  ///< `control-group`, `process`, `mixed`, `none`
     std::uint32_t main_pid = 0;
+    /// How long ago the main process was started, whatever the time of day was then; of one that
+    /// has ended, too. Absent when there was none.
+    std::optional<Duration> main_age{};
     std::uint32_t n_restarts = 0;  ///< After it ended by itself; systemd counts no others.
     /// A job is waiting or under way: somebody starts, stops or restarts it.
     bool has_job = false;

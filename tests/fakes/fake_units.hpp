@@ -18,7 +18,7 @@ namespace kua::test {
 
 class FakeUnits final : public systemd::Units {
   public:
-    /// A unit that is loaded and active.
+    /// A unit that is loaded and active, and has been so for long.
     systemd::UnitState& add(const std::string& name, std::vector<std::string> exec_start) {
         systemd::UnitState unit;
         unit.name = name;
@@ -141,6 +141,7 @@ class FakeUnits final : public systemd::Units {
 
   private:
     static constexpr std::uint32_t kPid = 100;
+    static constexpr Duration kLong = std::chrono::hours(1000);
 
     /// The main process calls itself as k3s does, by its program and its command. What a test has
     /// put beside it stays.
@@ -148,6 +149,7 @@ class FakeUnits final : public systemd::Units {
         auto& processes = running[unit.name];
         std::erase_if(processes, [](const auto& process) { return process.pid == kPid; });
         unit.main_pid = runs && !unit.exec_start.empty() ? kPid : 0;
+        unit.main_age = kLong;
         if (unit.main_pid == 0) {
             return;
         }

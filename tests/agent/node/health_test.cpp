@@ -32,6 +32,27 @@ Json node(const std::string& version, const std::string& ready, const std::strin
 
 WallTime at(const std::string& text) { return parse_rfc3339(text); }
 
+TEST(Health, KnowsWhetherTheKubeletThatRunsHasReported) {
+    const auto started = at("2026-01-01T00:00:30.500000Z");
+    const auto now = at("2026-01-01T00:10:00.100000Z");
+    struct Case {
+        std::string name;
+        std::string heartbeat;
+        bool reported;
+    };
+    const std::vector<Case> cases = {
+        {"none", "", false},
+        {"before", "2026-01-01T00:00:29Z", false},
+        {"in the second of its start", "2026-01-01T00:00:30Z", false},
+        {"after", "2026-01-01T00:00:31Z", true},
+        {"just now", "2026-01-01T00:10:00Z", true},
+        {"before a boot without the time of day", "2026-01-01T00:10:01Z", false},
+    };
+    for (const auto& [name, heartbeat, reported] : cases) {
+        EXPECT_EQ(reported_since(node(kNew, "True", heartbeat), started, now), reported) << name;
+    }
+}
+
 TEST(Health, SaysWhatIsMissing) {
     const Expected version_only{kNew, {}, {}};
     const Expected after_heartbeat{kNew, at("2026-01-01T00:00:00Z"), {}};

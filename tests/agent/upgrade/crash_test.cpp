@@ -113,6 +113,18 @@ class Crash : public test::Host {
         }
     }
 
+    /// k3s was started a moment ago. `on_wait` is told how long it has run.
+    void reboot(const std::function<void(Duration)>& on_wait) {
+        const auto started = clock_.monotonic() - std::chrono::seconds(2);
+        const auto grow_older = [this, started] {
+            const auto up = std::chrono::duration_cast<Duration>(clock_.monotonic() - started);
+            units_.units.at("k3s.service").main_age = up;
+            return up;
+        };
+        grow_older();
+        clock_.on_wait([grow_older, on_wait] { on_wait(grow_older()); });
+    }
+
     /// A host on which the agent was killed at `step`, and whose k3s is the new one where
     /// `swapped`.
     node::Record killed_at(const std::string& step, bool swapped) {
@@ -322,13 +334,54 @@ TEST_F(Crash, KnowsTheNewVersionOnceTheNodeReportsAfterAReboot) {
     killed_at("swap", true);
     clock_.advance(slots_.settings().ttl + Duration(1));
     int waits = 0;
-    clock_.on_wait([&] {
+    reboot([&](Duration) {
         if (++waits == 2) {
             report_kubelet(kNewVersion, true);
         }
     });
     EXPECT_EQ(resume().value().ending, Ending::succeeded);
     EXPECT_THAT(units_.restarted, IsEmpty());
+    expect_upgraded();
+}
+
+TEST_F(Crash, KnowsAtOnceThatWhatHasLongRunIsTheOldVersion) {
+    // An idle kubelet's next report may be minutes away.
+    killed_at("swap", true);
+    clock_.advance(slots_.settings().ttl + Duration(1));
+    EXPECT_EQ(resume().value().ending, Ending::undone);
+    EXPECT_EQ(clock_.waits(), 0);
+    expect_as_it_was();
+}
+
+TEST_F(Crash, TakesOnlyAReportOfTheK3sThatRunsForTheOldVersion) {
+    killed_at("swap", true);
+    clock_.advance(slots_.settings().ttl + Duration(1));
+    std::optional<Duration> reported;
+    reboot([&](Duration up) {
+        if (!reported && up >= std::chrono::seconds(20)) {
+            reported = up;
+            report_kubelet(kOldVersion, false);
+        }
+    });
+    EXPECT_EQ(resume().value().ending, Ending::undone);
+    EXPECT_TRUE(reported);
+    EXPECT_THAT(units_.restarted, IsEmpty());
+}
+
+TEST_F(Crash, WaitsAsLongWhereTheClockIsBehindAfterAReboot) {
+    // A host without a clock of its own has not been told the time of day yet.
+    killed_at("swap", true);
+    api_.edit(kLock, {{"data", {{"server-plan.server-1", nullptr}}}});
+    clock_.set_wall(clock_.wall() - std::chrono::hours(1));
+    bool reported = false;
+    reboot([&](Duration up) {
+        if (!reported && up >= std::chrono::seconds(20)) {
+            reported = true;
+            report_kubelet(kNewVersion, true);
+        }
+    });
+    EXPECT_EQ(resume().value().ending, Ending::succeeded);
+    EXPECT_TRUE(reported);
     expect_upgraded();
 }
 

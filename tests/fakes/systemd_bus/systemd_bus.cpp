@@ -157,6 +157,7 @@ void SystemdBus::State::add_object(const std::string& name) {
             job, job == 0 ? "/" : kManagerPath + ("/job/" + std::to_string(job)));
     });
     text("MainPID", kService, &FakeUnit::main_pid);
+    text("ExecMainStartTimestampMonotonic", kService, &FakeUnit::main_started);
     text("NRestarts", kService, &FakeUnit::n_restarts);
     text("Result", kService, &FakeUnit::result);
     text("Environment", kService, &FakeUnit::environment);

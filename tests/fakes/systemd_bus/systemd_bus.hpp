@@ -26,6 +26,7 @@ struct FakeUnit {
     /// Path, and whether it may be missing.
     std::vector<std::pair<std::string, bool>> environment_files{};
     std::uint32_t main_pid = 0;
+    std::uint64_t main_started = 0;  ///< Microseconds of CLOCK_MONOTONIC; 0: never.
     std::uint32_t n_restarts = 0;
     std::uint32_t job = 0;  ///< Its number; 0: none.
     std::string result = "success";

@@ -108,6 +108,9 @@ TEST_F(UnitsState, IsReadFromItsProperties) {
     FakeUnit unit = k3s_in_state("activating", "auto-restart");
     unit.n_restarts = 7;
     unit.result = "exit-code";
+    const auto before = std::chrono::steady_clock::now() - 90s;
+    unit.main_started = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(before.time_since_epoch()).count());
     start_systemd(unit);
     const auto state = units_.state("k3s.service");
     ASSERT_TRUE(state);
@@ -117,6 +120,8 @@ TEST_F(UnitsState, IsReadFromItsProperties) {
     EXPECT_EQ(state->sub_state, "auto-restart");
     EXPECT_THAT(state->exec_start, ElementsAre("/usr/local/bin/k3s", "server", "--flag=a b"));
     EXPECT_EQ(state->main_pid, 42U);
+    EXPECT_GE(state->main_age.value(), 90s);
+    EXPECT_LE(state->main_age.value(), std::chrono::steady_clock::now() - before);
     EXPECT_EQ(state->n_restarts, 7U);
     EXPECT_EQ(state->result, "exit-code");
 }
