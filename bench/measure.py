@@ -98,7 +98,7 @@ def report(kubernetes, package, took, last, requests, memories, seconds) -> str:
         what = ", ".join(f"{n} {verb}" for verb, n in sorted(count.items())) or "none"
         lines.append(f"| {name} | {what} | {m['rss']:.1f} MB | {m['peak']:.1f} MB | {m['private']:.1f} MB | {m['threads']} |")
     lines += ["", "A watch ends after five to ten minutes and is begun again; counted is its end. The server's agent is the coordinator: its patches are",
-              "the renewals of that lease, every 20 s, each with the read that it is decided on.", ""]
+              "the renewals of that lease, every 15 s; each is decided on what a watch has brought.", ""]
     return "\n".join(lines)
 
 
