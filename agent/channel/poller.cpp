@@ -21,7 +21,7 @@ Standing standing_of(const Follow& state) {
 
 }  // namespace
 
-Poller::Poller(http::Client& web, Clock& clock, Pace pace, std::string cluster_id, Wakeup& changed)
+Poller::Poller(http::Client& web, Clock& clock, Pace pace, ClusterId cluster_id, Wakeup& changed)
     : web_(web),
       clock_(clock),
       pace_(pace),
@@ -90,7 +90,7 @@ std::optional<Poller::Question> Poller::next_question() const {
 void Poller::put(const Question& question, const std::stop_token& stop) {
     std::function<void(Follow&)> outcome;
     try {
-        auto answer = ask(web_, question.wanted.url, question.wanted.latest, cluster_id_,
+        auto answer = ask(web_, question.wanted.url, question.wanted.latest, cluster_id_(stop),
                           question.etag, stop);
         outcome = [this, answer](Follow& state) { state.answered(answer, clock_.monotonic()); };
     } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 // Asks all followed channels from a thread of its own.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -34,8 +35,12 @@ struct Standing {
 /// they said never waits for one that hangs.
 class Poller {
   public:
-    /// `changed` is rung when a channel's standing is another one. `cluster_id` may be empty.
-    Poller(http::Client& web, Clock& clock, Pace pace, std::string cluster_id, Wakeup& changed);
+    /// Which cluster asks; may say nothing. What it throws is the channel's problem.
+    using ClusterId = std::function<std::string(const std::stop_token& stop)>;
+
+    /// `changed` is rung when a channel's standing is another one. `cluster_id` is asked before
+    /// each question, in the poller's thread.
+    Poller(http::Client& web, Clock& clock, Pace pace, ClusterId cluster_id, Wakeup& changed);
     ~Poller();
     Poller(const Poller&) = delete;
     Poller& operator=(const Poller&) = delete;
@@ -67,7 +72,7 @@ class Poller {
     http::Client& web_;
     Clock& clock_;
     Pace pace_;
-    std::string cluster_id_;
+    ClusterId cluster_id_;
     Wakeup& changed_;
     Wakeup bell_;
     mutable std::mutex mutex_;

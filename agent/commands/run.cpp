@@ -145,6 +145,7 @@ void serve(const Config& config, Clock& clock, node::Report& report, const std::
         finder.remember(*local.found);
     }
     kube::Client api(api_http, local.kubeconfig);
+    api.server_may_have_started();  // This host may have, and k3s with it.
     const auto node = config.node.name.empty() ? node_name(api, local) : config.node.name;
     log::set_common_fields({{"node", node}});
     report.update([&](node::Status& status) {

@@ -26,11 +26,13 @@ std::string ClusterId::get(const std::stop_token& stop) {
         known_ = kube::uid_of(answer.body);
         return known_;
     }
+    if (answer.may_pass) {
+        return {};
+    }
     if (!refused_) {
         log::info(
-            format("channels are asked without X-SUC-Cluster-ID: {}; apply deploy/ "
-                   "(k3s-upgrade-agent manifests | kubectl apply -f -)",
-                   answer.message()));
+            format("channels are asked without X-SUC-Cluster-ID: {}",
+                   kube::refusal_with_remedy(answer, "reading the Namespace kube-system").what()));
     }
     refused_ = now;
     return {};

@@ -19,8 +19,9 @@ class ClusterId {
     ClusterId(kube::Client& api, Clock& clock) : api_(api), clock_(clock) {}
 
     /// Asks once, because it never changes. Empty where RBAC does not let this node read the
-    /// namespace: channels do without. That is logged once, and asked again after an hour. Throws
-    /// what the client throws.
+    /// namespace: channels do without. That is asked again with the next call until it lasts
+    /// (kube::Refusals); then it is logged once, and asked again after an hour. Throws what the
+    /// client throws.
     std::string get(const std::stop_token& stop);
 
   private:

@@ -90,8 +90,11 @@ void Coordinator::run(const std::stop_token& stop) {
                 break;
             }
             // While the API is away it is the same each time, every few seconds.
-            if (std::exchange(said_, error.what()) != error.what()) {
-                log::warning(format("coordinator: {}; trying again", error.what()));
+            const bool passing = kube::is_passing(error.what());
+            const std::string topic = passing ? "the API server starts" : error.what();
+            if (std::exchange(said_, topic) != topic) {
+                const auto line = format("coordinator: {}; trying again", error.what());
+                passing ? log::info(line) : log::warning(line);
             }
             // What threw may have been the renewal that came too late.
             if (!election_.leading()) {
@@ -168,7 +171,7 @@ Duration Coordinator::serve(const lock::Lock& lock, const std::vector<NodeView>&
     }
     writer_.keep(plans);
     std::erase_if(untaken_, [&](const auto& entry) { return !plans.contains(entry.first); });
-    follow_channels(plans, stop);
+    follow_channels(plans);
     auto sleep = kLongSleep;
     std::map<std::string, Verdict> verdicts;
     std::int64_t wanted = 0;
@@ -268,7 +271,7 @@ void Coordinator::tell_unreadable(const lock::Lock& lock) {
     unreadable_ = keys;
 }
 
-void Coordinator::follow_channels(const Plans& plans, const std::stop_token& stop) {
+void Coordinator::follow_channels(const Plans& plans) {
     std::map<std::string, channel::Wanted> wanted;
     for (const auto& [name, plan] : plans) {
         // A Plan that is somebody else's may have a channel of any kind.
@@ -281,8 +284,10 @@ void Coordinator::follow_channels(const Plans& plans, const std::stop_token& sto
         return;
     }
     if (!poller_) {
-        poller_ = std::make_unique<channel::Poller>(tools_.web, tools_.clock, pace_,
-                                                    tools_.cluster_id.get(stop), changed_);
+        poller_ = std::make_unique<channel::Poller>(
+            tools_.web, tools_.clock, pace_,
+            [&id = tools_.cluster_id](const std::stop_token& token) { return id.get(token); },
+            changed_);
     }
     poller_->follow(wanted);
 }

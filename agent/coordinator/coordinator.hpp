@@ -59,7 +59,7 @@ class Coordinator {
     /// Stops everything that only a coordinator does.
     void rest();
     void tell_unreadable(const lock::Lock& lock);
-    void follow_channels(const Plans& plans, const std::stop_token& stop);
+    void follow_channels(const Plans& plans);
     /// For how long a Plan's slot has been left untaken.
     void watch_untaken(const std::string& plan, const Verdict& verdict, Duration& again);
     /// Absent while the Plan's channel has not been asked yet.

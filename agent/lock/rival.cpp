@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/lock/rival.hpp"
 
+#include <optional>
 #include <utility>
 
 #include "lib/base/format.hpp"
@@ -30,13 +31,25 @@ Rival::Rival(kube::Client& client, Clock& clock, std::string ns) {
 Sighting Rival::look(std::stop_token stop) {
     const std::lock_guard guard(mutex_);
     std::vector<Sighting> absent;
+    std::optional<Error> unknown;
     for (std::size_t i = 0; i < leases_.size(); ++i) {
-        auto sighting = leases_[i].look(stop);
-        if (sighting.state != Sighting::State::absent) {
-            last_ = i;
-            return sighting;
+        try {
+            auto sighting = leases_[i].look(stop);
+            if (sighting.state != Sighting::State::absent) {
+                last_ = i;
+                return sighting;
+            }
+            absent.push_back(std::move(sighting));
+        } catch (const Error& error) {
+            if (!kube::is_passing(error.what())) {
+                throw;
+            }
+            // The others are asked all the same, so that what lasts is known of all at once.
+            unknown = error;
         }
-        absent.push_back(std::move(sighting));
+    }
+    if (unknown) {
+        throw Error(*unknown);
     }
     return absent[last_];
 }

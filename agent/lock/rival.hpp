@@ -33,9 +33,10 @@ class Rival {
     /// a Lease at most, and none within 5 s of its last answer, whoever asks: a coordinator and a
     /// node's loop that both ask before every step cost 12 requests a minute for a Lease together,
     /// and an idle agent, which does not ask, none. The Lease in cattle-system is asked for only
-    /// when the other one lets us act, and once a minute where it does not exist. Never sleeps. A
-    /// Lease that RBAC does not let this node read counts as absent, with a warning in the log.
-    /// Throws what the client throws: then nothing is known.
+    /// when the other one lets us act (or may not be read for now), and once a minute where it does
+    /// not exist. Never sleeps. A Lease that RBAC does not let this node read counts as absent,
+    /// with a warning in the log, once that lasts. Throws what the client throws, and for a 403
+    /// that may pass by itself (kube::Refusals): then nothing is known.
     Sighting look(std::stop_token stop);
 
     /// Why nothing may be touched now and what a person can do about it, when SUC is alive or may

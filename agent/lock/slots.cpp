@@ -117,10 +117,8 @@ Json patch_body(const Lock& lock, const std::map<std::string, std::optional<Json
 }  // namespace
 
 std::string missing(const LockSettings& settings) {
-    return format(
-        "the lock, ConfigMap {}/{}, does not exist; apply deploy/ (k3s-upgrade-agent manifests | "
-        "kubectl apply -f -)",
-        settings.ns, settings.config_map);
+    return format("the lock, ConfigMap {}/{}, does not exist; {}", settings.ns, settings.config_map,
+                  kube::kApplyDeploy);
 }
 
 Slots::Slots(kube::Client& client, Clock& clock, LockSettings settings)

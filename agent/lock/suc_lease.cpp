@@ -43,6 +43,9 @@ void SucLease::ask(const std::stop_token& stop) {
     kube::Call call;
     call.path = format("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{}", ns_, kName);
     const auto answer = client_.call(call, stop);
+    if (answer.may_pass) {
+        throw kube::refusal_with_remedy(answer, "reading the Lease " + name());
+    }
     if (!answer.ok() && answer.status != kNotFound && answer.status != kForbidden) {
         throw kube::refusal(answer, "reading the Lease " + name());
     }
@@ -55,9 +58,8 @@ void SucLease::see(const kube::Answer& answer) {
     if (answer.status == kForbidden) {
         if (!refusal_said_) {
             log::warning(
-                format("can't tell whether {} is alive, and take it that it is not: {}; "
-                       "apply deploy/ (k3s-upgrade-agent manifests | kubectl apply -f -)",
-                       kName, answer.message()));
+                format("can't tell whether {} is alive, and take it that it is not: {}", kName,
+                       kube::refusal_with_remedy(answer, "reading the Lease " + name()).what()));
         }
         refusal_said_ = true;
         // Not seen, so that what stands there once it can be read is no news.

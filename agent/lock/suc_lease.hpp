@@ -45,8 +45,9 @@ class SucLease {
              std::string remark = {});
 
     /// One GET at most, and none within 5 s of the last answer. Never sleeps. A Lease that RBAC
-    /// does not let this node read counts as absent, with a warning in the log. Throws what the
-    /// client throws: then nothing is known.
+    /// does not let this node read counts as absent, with a warning in the log, once that lasts.
+    /// Throws what the client throws, and for a 403 that may pass by itself (kube::Refusals): then
+    /// nothing is known.
     Sighting look(const std::stop_token& stop);
 
   private:

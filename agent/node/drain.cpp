@@ -147,22 +147,16 @@ std::set<DaemonSetRef> Drain::gone_daemon_sets(const std::vector<Json>& pods,
                                                const plan::DrainSpec& spec,
                                                const std::stop_token& stop) const {
     auto sets = daemon_sets_of(pods, spec);
-    try {
-        std::erase_if(sets, [&](const DaemonSetRef& set) {
-            return client_
-                .get(format("/apis/apps/v1/namespaces/{}/daemonsets/{}", set.ns, set.name), stop)
-                .has_value();
-        });
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::invalid) {
-            throw;
+    std::erase_if(sets, [&](const DaemonSetRef& set) {
+        kube::Call call;
+        call.path = format("/apis/apps/v1/namespaces/{}/daemonsets/{}", set.ns, set.name);
+        const auto answer = client_.call(call, stop);
+        if (!answer.ok() && answer.status != kNotFound) {
+            // The manifests of the first releases let no node read them.
+            throw kube::refusal_with_remedy(answer, "GET " + call.path);
         }
-        // The manifests of the first releases let no node read them.
-        throw Error(error.kind(),
-                    format("{}; apply the manifests of this version: `k3s-upgrade-agent manifests "
-                           "| kubectl apply -f -`",
-                           error.what()));
-    }
+        return answer.ok();
+    });
     return sets;
 }
 

@@ -30,7 +30,7 @@ Duration until(Monotonic time, Clock& clock) {
 /// While the API server is away, or grants this node nothing, each watch has its own words for it:
 /// one line in the log is enough.
 std::string topic_of(const std::string& problem) {
-    if (problem.find("refuses this yet") != std::string::npos) {
+    if (kube::is_passing(problem)) {
         return "the API server is away";
     }
     for (const auto* cause : {"is forbidden", "no CRD"}) {
@@ -163,7 +163,8 @@ void NodeLoop::announce(const Json& node, const std::stop_token& stop) {
         if (error.kind() == ErrorKind::stopped) {
             throw;
         }
-        if (std::exchange(announcing_, error.what()) != error.what()) {
+        if (!kube::is_passing(error.what()) &&
+            std::exchange(announcing_, error.what()) != error.what()) {
             log::warning(format("this agent can't announce itself: {}", error.what()));
         }
     }
@@ -452,6 +453,13 @@ Standing NodeLoop::blocked(const Candidate& candidate, const Error& error,
     const auto pause =
         error.kind() == ErrorKind::transient ? std::min(next, kLongestTransient) : next;
     retry.next = tools_.clock.monotonic() + pause;
+    if (kube::is_passing(error.what())) {
+        // Nothing is wrong with the Plan, nor with the cluster.
+        retry.phase = "Waiting";
+        retry.reason = error.what();
+        retry.topic = topic_of(retry.reason);
+        return {false, retry.phase, retry.reason, pause, retry.topic};
+    }
     retry.phase = lock::kBlocked;
     try {
         tools_.slots.report(candidate.subject(), lock::kBlocked, excerpt(error.what(), 800), stop);

@@ -483,6 +483,7 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
                      const std::stop_token& stop, const std::function<void()>& act) {
     Backoff pause(kFirstPause, kLongestPause);
     bool answering = false;  // The API server is there, and refuses this.
+    bool told_of_start = false;
     Monotonic since;
     while (true) {
         try {
@@ -517,8 +518,13 @@ void Upgrade::insist(std::string_view deed, std::optional<Monotonic> until,
             // Where k3s is down for good, the host's own status is all there is to read, and only a
             // person can mend it.
             show_on_host(failed ? lock::kFailed : phase_, detail);
-            log::warning(format("{}: {}; trying again", deed, error.what()),
-                         {{"plan", record_.plan}, {"step", record_.step}});
+            const auto line = format("{}: {}; trying again", deed, error.what());
+            const log::Fields fields = {{"plan", record_.plan}, {"step", record_.step}};
+            if (!kube::is_passing(line)) {
+                log::warning(line, fields);
+            } else if (!std::exchange(told_of_start, true)) {
+                log::info(line, fields);
+            }
         }
         if (!tools_.clock.wait_for(pause.next(), stop)) {
             throw Error(ErrorKind::stopped, format("stopped while {}", deed));

@@ -100,6 +100,29 @@ bool was_written_just_now(const std::filesystem::path& path) {
     return !code && age < kWriting && age > -kWriting;
 }
 
+constexpr std::string_view kPassing = "; it may still be loading its ";
+
+Error passing(const Answer& answer, std::string_view what) {
+    return {ErrorKind::transient,
+            format("{}: the API server answers {}{}{} after a start ({})", what, answer.status,
+                   kPassing, answer.status == 403 ? "RBAC rules" : "CRDs", answer.message())};
+}
+
+/// Another selection may be granted, and so may another verb.
+std::string request_of(std::string_view verb, const std::string& path, const Query& query) {
+    std::string request = format("{} {}", verb, path);
+    for (const char* name : {"fieldSelector", "labelSelector"}) {
+        const auto selector = query.find(name);
+        if (selector != query.end()) request += format(" {}", selector->second);
+    }
+    return request;
+}
+
+/// Where a kind is not served, nothing of the API answers but the server's "404 page not found".
+bool is_unknown_kind(const Answer& answer) {
+    return answer.status == 404 && string_at(answer.body, {"kind"}) != "Status";
+}
+
 // Cuts a stream into lines, each a JSON value.
 class Lines {
   public:
@@ -153,6 +176,8 @@ std::shared_ptr<const Kubeconfig> Client::credentials() {
     try {
         config_ = std::make_shared<const Kubeconfig>(read_kubeconfig(path_));
     } catch (const Error& error) {
+        // k3s was not there yet: who answers then has just started.
+        refusals_.server_may_have_started(now_());
         if (error.kind() != ErrorKind::invalid || !was_written_just_now(path_)) throw;
         throw Error(ErrorKind::transient,
                     format("{} (k3s may be writing it just now)", error.what()));
@@ -161,26 +186,29 @@ std::shared_ptr<const Kubeconfig> Client::credentials() {
 }
 
 void Client::forget_credentials() {
+    server_may_have_started();
     const std::lock_guard lock(mutex_);
     config_.reset();
-    outage_ = now_();
 }
 
-void Client::note_outage() {
-    const std::lock_guard lock(mutex_);
-    outage_ = now_();
-}
+void Client::server_may_have_started() { refusals_.server_may_have_started(now_()); }
 
-// Seen on k3s: for one to five seconds after it is ready to be asked.
-void Client::check_forbidden(int status, const std::string& what, const std::string& said) {
-    constexpr std::chrono::minutes kRolesAreRead{1};
-    if (status != 403) return;
-    const std::lock_guard lock(mutex_);
-    if (outage_ && now_() - *outage_ < kRolesAreRead) {
-        throw Error(
-            ErrorKind::transient,
-            format("{}: the API server has just started and refuses this yet ({})", what, said));
+bool Client::may_pass(const std::string& request, const Answer& answer, const std::string& what) {
+    if (answer.status != 403 && !is_unknown_kind(answer)) {
+        // 429 comes before anybody looks what may be done.
+        const bool was_looked_at =
+            answer.status < 500 && answer.status != 401 && answer.status != 429;
+        if (was_looked_at) refusals_.granted(request);
+        return false;
     }
+    const auto verdict = refusals_.refused(request, answer.message(), now_());
+    if (verdict == Refusals::Verdict::starting) throw passing(answer, what);
+    return verdict == Refusals::Verdict::may_pass;
+}
+
+void Client::hear(const http::Response& response, std::string_view method,
+                  const std::string& path) {
+    warnings_.hear(response.header("Warning"), format("{} {}", method, path));
 }
 
 // k3s writes new certificates when it starts, which is also when connections break and are refused.
@@ -199,6 +227,7 @@ Answer Client::call(const Call& call, std::stop_token stop, bool keep_429) {
     const http::Request request = make_request(*config, call);
     const http::Response response =
         with_fresh_credentials_after_failure([&] { return http_.send(request, std::move(stop)); });
+    hear(response, call.method, call.path);
     const std::string what = format("{} {}{}", call.method, config->server, call.path);
     Answer answer = make_answer(response, what);
     if (answer.status == 401) {
@@ -207,8 +236,8 @@ Answer Client::call(const Call& call, std::stop_token stop, bool keep_429) {
                     format("{}: the API server does not accept the credentials of {} ({})", what,
                            path_.string(), answer.message()));
     }
-    check_forbidden(answer.status, what, answer.message());
-    if (answer.status >= 500 && answer.status <= 599) note_outage();
+    answer.may_pass = may_pass(request_of(call.method, call.path, call.query), answer, what);
+    if (answer.status >= 500 && answer.status <= 599) server_may_have_started();
     if ((answer.status == 429 && !keep_429) || (answer.status >= 500 && answer.status <= 599)) {
         throw Error(ErrorKind::transient,
                     format("{}: {} {}", what, answer.status, answer.message()));
@@ -231,8 +260,11 @@ http::Response Client::get_text(const std::string& path, const Query& query, std
                     format("GET {}{}: the API server does not accept the credentials of {}",
                            config->server, path, path_.string()));
     }
-    check_forbidden(response.status, format("GET {}{}", config->server, path),
-                    excerpt(response.body, 200));
+    hear(response, call.method, path);
+    if (response.status == 403) {
+        const std::string what = format("GET {}{}", config->server, path);
+        may_pass(request_of(call.method, path, query), make_answer(response, what), what);
+    }
     return response;
 }
 
@@ -266,8 +298,11 @@ Answer Client::watch(const std::string& path, const Query& query, Duration idle,
     const std::string what = format("watching {}{}", config->server, path);
     Lines lines(on_line, what);
     http::Consumer consumer;
+    const std::string request_name = request_of("WATCH", path, query);
     consumer.on_head = [&](const http::Response& head) {
+        hear(head, "WATCH", path);
         if (head.status != 200) return false;
+        refusals_.granted(request_name);
         if (on_open) on_open();
         return true;
     };
@@ -276,8 +311,8 @@ Answer Client::watch(const std::string& path, const Query& query, Duration idle,
         [&] { return http_.stream(request, consumer, std::move(stop)); });
     Answer answer = make_answer(response, what);
     if (answer.status == 401) forget_credentials();
-    check_forbidden(answer.status, what, answer.message());
-    if (answer.status >= 500) note_outage();
+    answer.may_pass = may_pass(request_name, answer, what);
+    if (answer.status >= 500) server_may_have_started();
     return answer;
 }
 
@@ -287,6 +322,23 @@ Error refusal(const Answer& answer, std::string_view what) {
     if (status == 403 || status == 404) kind = ErrorKind::invalid;
     if (status == 409 || status == 429 || status >= 500) kind = ErrorKind::transient;
     return {kind, format("{}: {} {}", what, status, answer.message())};
+}
+
+Error refusal_with_remedy(const Answer& answer, std::string_view what) {
+    if (answer.may_pass) return passing(answer, what);
+    Error error = refusal(answer, what);
+    if (answer.status == 404) {
+        return {error.kind(),
+                format("{}: the API server knows no such kind (no CRD): {}", what, kApplyDeploy)};
+    }
+    if (answer.status == 403) {
+        return {error.kind(), format("{}: {}", error.what(), kApplyDeploy)};
+    }
+    return error;
+}
+
+bool is_passing(std::string_view problem) {
+    return problem.find(kPassing) != std::string_view::npos;
 }
 
 }  // namespace kua::kube

@@ -19,6 +19,8 @@
 #include "lib/base/json.hpp"
 #include "lib/http/client.hpp"
 #include "lib/kube/kubeconfig.hpp"
+#include "lib/kube/refusals.hpp"
+#include "lib/kube/warnings.hpp"
 
 namespace kua::kube {
 
@@ -29,6 +31,8 @@ struct Answer {
     int status = 0;
     Json body;
     std::optional<Duration> retry_after;
+    /// A 403, or a 404 for a kind, that is new: the server may have just started (Refusals).
+    bool may_pass = false;
 
     [[nodiscard]] bool ok() const { return status >= 200 && status < 300; }
     /// The Status's message ("plans.upgrade.cattle.io is forbidden: …"), or the status code in
@@ -50,7 +54,8 @@ inline constexpr std::string_view kMergePatch = "application/merge-patch+json";
 inline constexpr std::string_view kJsonPatch = "application/json-patch+json";
 inline constexpr std::string_view kStrategicPatch = "application/strategic-merge-patch+json";
 
-/// May be used from several threads at once.
+/// May be used from several threads at once. What a server warns of (deprecated versions, unknown
+/// fields) is logged once, as client-go does it.
 class Client {
   public:
     /// Reads the kubeconfig on the first request, and again after `forget_credentials`, a 401, or a
@@ -59,16 +64,18 @@ class Client {
            std::function<Monotonic()> now = std::chrono::steady_clock::now);
 
     /// Any status is an answer except: 401 throws Error{transient} (credentials are read again for
-    /// the next try), and so do 403 within a minute of an outage (an API server that starts refuses
-    /// what it has not read the roles for yet; an outage is a failed connection, 401, 5xx, or
-    /// `forget_credentials`), 429 (the message says so; see Answer::retry_after for evictions:
-    /// pass `keep_429`) and 500 to 599. Throws what http::Client and read_kubeconfig throw.
+    /// the next try), and so do a 403, and a 404 for a kind, that a server which has just started
+    /// gives (Refusals; an outage is a failed connection, credentials that can't be read, 401, 5xx,
+    /// or `server_may_have_started`; `is_passing` tells it by the message), 429 (the message says
+    /// so; see Answer::retry_after for evictions: pass `keep_429`) and 500 to 599. Throws what
+    /// http::Client and read_kubeconfig throw.
     Answer call(const Call& call, std::stop_token stop, bool keep_429 = false);
 
     /// `call`, for an answer that must be a success: throws `refusal` otherwise.
     Json must(const Call& call, std::stop_token stop);
 
-    /// GET of what is text (`/readyz`): any status is an answer, but 401 and 403 as in `call`.
+    /// GET of what is text (`/readyz`): any status is an answer, but 401 and 403 as in `call`. A
+    /// 404 is as good as any other.
     http::Response get_text(const std::string& path, const Query& query, std::stop_token stop);
 
     /// GET; absent on 404. Throws `refusal` for other answers.
@@ -87,6 +94,10 @@ class Client {
     /// k3s was restarted: the kubeconfig and its certificates are read again for the next request.
     void forget_credentials();
 
+    /// For what only the caller knows: that this host has just started, or that the server has
+    /// ended a watch before its time.
+    void server_may_have_started();
+
     /// The credentials in use. Throws what read_kubeconfig throws; Error{transient} for what was
     /// written within the last seconds: k3s writes these files in place when it starts, one after
     /// the other.
@@ -95,21 +106,35 @@ class Client {
   private:
     template <typename Action>
     auto with_fresh_credentials_after_failure(Action&& action);
-    /// Throws for a 403 that may pass by itself.
-    void check_forbidden(int status, const std::string& what, const std::string& said);
-    void note_outage();
+    /// Counts the answer to `request`, which `what` names for people. Throws for a refusal of a
+    /// server that has just started; true for one that may pass by itself.
+    bool may_pass(const std::string& request, const Answer& answer, const std::string& what);
+    void hear(const http::Response& response, std::string_view method, const std::string& path);
 
     http::Client& http_;
     std::filesystem::path path_;
     std::function<Monotonic()> now_;
+    Refusals refusals_;
+    Warnings warnings_;
     std::mutex mutex_;
-    std::optional<Monotonic> outage_;
     std::shared_ptr<const Kubeconfig> config_;
 };
 
-/// An Error for an answer that is no success, with what to do where that is known: 403 → invalid
-/// ("… apply deploy/ …" is the caller's to add), 404 → invalid, 409 and 5xx and 429 → transient,
-/// other 4xx → failed. `what` is the deed ("patching Node server-1").
+/// What to do where our Roles, our CRD or our ConfigMap are missing.
+inline constexpr std::string_view kApplyDeploy =
+    "apply deploy/ (k3s-upgrade-agent manifests | kubectl apply -f -)";
+
+/// An Error for an answer that is no success: 403 and 404 → invalid, 409 and 5xx and 429 →
+/// transient, other 4xx → failed. `what` is the deed ("patching Node server-1").
 Error refusal(const Answer& answer, std::string_view what);
+
+/// The same for what the objects of deploy/ grant or define. A 403, or a 404 for a kind: while it
+/// may pass by itself it is transient, and says that an API server that has just started answers so
+/// (`is_passing`); when it lasts it ends in `kApplyDeploy`.
+Error refusal_with_remedy(const Answer& answer, std::string_view what);
+
+/// Whether a problem's words are those of a refusal that may pass by itself: nothing to alarm
+/// anybody with.
+bool is_passing(std::string_view problem);
 
 }  // namespace kua::kube

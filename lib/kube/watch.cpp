@@ -145,20 +145,9 @@ void Watch::turn(const std::stop_token& stop) {
 }
 
 Error Watch::refused(const Answer& answer, std::string_view deed) {
-    Error error = refusal(answer, format("{} {}", deed, selection_.path));
-    constexpr std::string_view kApply =
-        "apply deploy/ (kubectl apply -f, or `k3s-upgrade-agent manifests | kubectl apply -f -`)";
     is_throttled_ = answer.status == 429;
-    if (answer.status == 403) {
-        is_refused_ = true;
-        return {error.kind(), format("{}: {}", error.what(), kApply)};
-    }
-    if (answer.status == 404) {
-        is_refused_ = true;
-        return {error.kind(), format("{} {}: the API server knows no such kind (no CRD): {}", deed,
-                                     selection_.path, kApply)};
-    }
-    return error;
+    is_refused_ = (answer.status == 403 || answer.status == 404) && !answer.may_pass;
+    return refusal_with_remedy(answer, format("{} {}", deed, selection_.path));
 }
 
 // Without a resourceVersion: a consistent read, which never goes back behind what was seen before.
@@ -226,11 +215,15 @@ void Watch::follow(const std::stop_token& stop) {
         stood_ = true;
         set_problem(std::nullopt);
     };
+    const Monotonic began = std::chrono::steady_clock::now();
     try {
         const Answer answer =
             client_.watch(selection_.path, query, length + kGrace, on_line, stop, on_open);
         gone = answer.status == 410;
         if (gone) resource_version_.clear();
+        // A server that is shut down in order ends its watches so; another may answer from now on.
+        const bool is_early = std::chrono::steady_clock::now() - began < length - kGrace;
+        if (answer.ok() && is_early) client_.server_may_have_started();
         if (!gone && !answer.ok()) throw refused(answer, "watching");
     } catch (const Error&) {
         if (!gone) throw;

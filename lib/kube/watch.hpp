@@ -43,10 +43,10 @@ struct Pace {
 
 /// List, then watch from the list's resourceVersion with bookmarks; on 410 Gone, and after the
 /// server was away, list again; after a broken connection go on from the last resourceVersion, with
-/// jittered back-off. Never polls: a refused list (403, or 404 while the CRD is missing) is tried
-/// again with a back-off of up to one minute. Runs in a thread of its own from construction to
-/// destruction. Rules: Kubernetes API Concepts, "Efficient detection of changes", "Watch
-/// bookmarks".
+/// jittered back-off. Never polls: a list that is refused for good (403, or 404 while the CRD is
+/// missing; see Refusals) is tried again with a back-off of up to one minute, and only then the
+/// problem names the remedy. Runs in a thread of its own from construction to destruction. Rules:
+/// Kubernetes API Concepts, "Efficient detection of changes", "Watch bookmarks".
 class Watch {
   public:
     /// `on_change` is called after every change of the snapshot, from the watch's thread; it must

@@ -2,6 +2,7 @@
 """An API server that answers badly, at telling moments of an upgrade: what the agent makes of it, and what it costs the server."""
 
 import re
+import time
 
 import pytest
 
@@ -32,8 +33,8 @@ def memory(agent) -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", agent.host.run("cat", f"/proc/{agent.pid}/status").stdout)[1]) // 1024
 
 
-CASES = [(mode, point) for mode in ("500", "429", "slow", "huge") for point in ("cordon:before", "verify:before")]
-ORDINARY = {("500", "verify:before"), ("huge", "cordon:before")}
+CASES = [(mode, point) for mode in ("500", "429", "403", "slow", "huge") for point in ("cordon:before", "verify:before")]
+ORDINARY = {("500", "verify:before"), ("403", "cordon:before"), ("huge", "cordon:before")}
 
 
 @pytest.mark.parametrize("mode, point", [case for case in CASES if all_wanted() or case in ORDINARY])
@@ -52,6 +53,18 @@ def test_an_upgrade_outlasts_an_api_that_answers_badly(fleet, way, mode, point):
     assert not any("rolled back" in str(r["MESSAGE"]) for r in agent.records(fleet.begun))
     if point == "verify:before":
         assert invocation(host) == started, "k3s was restarted for an outage of the API"
+
+
+@pytest.mark.parametrize("mode, said", [("403", "loading its RBAC rules after a start"), ("404", "loading its CRDs after a start")])
+def test_what_a_server_that_starts_refuses_alarms_nobody(fleet, way, mode, said):
+    agent = fleet.agent(way.host)
+    with way.bad(mode):
+        agent.until_status(said)
+        time.sleep(SECONDS)
+    agent.until_status("Idle: no Plans")
+    assert not agent.records(fleet.begun, "apply")
+    told = agent.records(fleet.begun, said)
+    assert len(told) <= 1 and all(r["PRIORITY"] == "6" for r in told)
 
 
 def test_a_drain_outlasts_an_api_that_is_overrun(fleet, way):

@@ -118,11 +118,28 @@ def test_missing_rbac_is_named_with_the_remedy(fleet):
     begun = now()
     fleet.agent(host).restart()
     with stays_up(fleet, host):
-        record = one_line(fleet, host, "forbidden", begun)
-        assert f"system:node:{host.name}" in record["MESSAGE"] and "kubectl apply" in record["MESSAGE"]
+        record = one_line(fleet, host, "apply deploy/", begun)
+        assert f"system:node:{host.name}" in record["MESSAGE"] and "forbidden" in record["MESSAGE"]
         fleet.deploy()
         fleet.agent(host).until_status("Idle: no Plans")
         works(fleet, host)
+
+
+def test_nobody_is_told_to_apply_anything_while_the_api_server_starts_again(fleet):
+    plane, hosts = fleet.cluster.control_plane, fleet.cluster.hosts
+    begun = now()
+    for round in range(5):
+        plane.stop_api_server()
+        # One agent starts, too: the first that it hears of the server is what that says while it starts.
+        fleet.agent(hosts[round % len(hosts)]).restart()
+        plane.start_api_server()
+        for host in hosts:
+            fleet.agent(host).until_status("Idle: no Plans")
+    for host in hosts:
+        agent = fleet.agent(host)
+        assert not agent.records(begun, "apply"), host.name
+        assert all(r["PRIORITY"] == "6" for r in agent.records(begun, "after a start")), host.name
+    works(fleet, hosts[0])
 
 
 def test_a_missing_lock_is_named_with_the_remedy(fleet):

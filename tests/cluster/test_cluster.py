@@ -99,7 +99,6 @@ def test_a_kubelet_says_what_its_version_knows(newest, oldest):
         assert status["declaredFeatures"] == sorted(status["declaredFeatures"]) != []
         assert status["features"] == {"supplementalGroupsPolicy": True} and len(status["runtimeHandlers"]) == 2
         assert status["nodeInfo"]["runningInUserNamespace"] is False
-    assert "declaredFeatures" not in older and "features" not in older
     annotations = newest.node()["metadata"]["annotations"]
     assert json.loads(annotations["k3s.io/node-env"])["K3S_TOKEN"] == "********" and annotations["k3s.io/node-config-hash"]
     assert annotations["k3s.io/internal-ip"] == annotations["alpha.kubernetes.io/provided-node-ip"] == newest.ip

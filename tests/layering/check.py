@@ -24,7 +24,7 @@ LIBS: dict[str, set[str]] = {
     "archive": {"base"},
     "http": {"base"},
     "systemd": {"base", "log", "fs"},
-    "kube": {"base", "yaml", "http", "crypto", "fs"},
+    "kube": {"base", "log", "yaml", "http", "crypto", "fs"},
     "oci": {"base", "yaml", "http", "crypto", "fs"},
 }
 

@@ -19,7 +19,10 @@ constexpr auto kLatest = "https://update.example.org/latest";
 
 class PollerTest : public ::testing::Test {
   protected:
-    void start() { poller_ = std::make_unique<Poller>(web_, clock_, Pace{}, "cluster", changed_); }
+    void start() {
+        poller_ = std::make_unique<Poller>(
+            web_, clock_, Pace{}, [](const std::stop_token&) { return "cluster"; }, changed_);
+    }
 
     void will_say(const std::string& version, const std::string& etag = "") {
         web_.then_text(302, "", {{"Location", "/tag/" + version}, {"ETag", etag}});

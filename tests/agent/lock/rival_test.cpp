@@ -89,7 +89,8 @@ class RivalTest : public ::testing::Test {
     test::TempFolder folder_;
     FakeApi api_;
     FakeClock clock_;
-    kube::Client client_{api_, test::write_kubeconfig(folder_)};
+    kube::Client client_{api_, test::write_kubeconfig(folder_),
+                         [this] { return clock_.monotonic(); }};
     Rival rival_{client_, clock_, "system-upgrade"};
     std::vector<std::string> logged_;
 };
@@ -220,6 +221,13 @@ TEST_F(RivalTest, RunsOutEvenBetweenTwoRequests) {
 
 TEST_F(RivalTest, CountsAsAbsentWhereItMayNotBeReadAndThatIsSaidOnce) {
     refuse(403);
+    for (int i = 0; i < 3; ++i) {
+        const auto error = error_of([&] { rival_.look({}); });
+        EXPECT_EQ(error.kind(), ErrorKind::transient);
+        EXPECT_TRUE(kube::is_passing(error.what())) << "a server that starts says the same";
+        clock_.advance(seconds(10));
+    }
+    EXPECT_THAT(logged_, SizeIs(0));
     EXPECT_EQ(rival_.look({}).state, State::absent);
     EXPECT_EQ(look_after(seconds(10)), State::absent);
     EXPECT_THAT(logged_, SizeIs(1));
@@ -230,11 +238,21 @@ TEST_F(RivalTest, CountsAsAbsentWhereItMayNotBeReadAndThatIsSaidOnce) {
     EXPECT_EQ(look_after(seconds(10)), State::unknown);
 }
 
+TEST_F(RivalTest, IsAskedForEverywhereBeforeThatLasts) {
+    api_.before([](const FakeApi::Seen&) {
+        return std::optional(FakeApi::refuse(403, "leases is forbidden"));
+    });
+    error_of([&] { rival_.look({}); });
+    EXPECT_EQ(look_after(seconds(30)), State::absent) << "one wait for both, not one after another";
+    EXPECT_THAT(logged_, SizeIs(2));
+}
+
 TEST_F(RivalTest, IsNoNewsWhenItCouldNotBeReadForAWhile) {
     write("pod-1", "t0");
     rival_.look({});
     refuse(403);
-    EXPECT_EQ(look_after(seconds(10)), State::absent);
+    error_of([&] { look_after(seconds(10)); });
+    EXPECT_EQ(look_after(seconds(30)), State::absent);
     api_.before({});
     EXPECT_EQ(look_after(seconds(10)), State::unknown);
 }
@@ -307,7 +325,8 @@ TEST_F(RivalTest, IsLookedForOnceWhereThePlansAreInRanchersNamespace) {
 
 TEST_F(RivalTest, IsLookedForInOneNamespaceWhereTheOtherMayNotBeRead) {
     refuse(403, kRanchers);
-    EXPECT_EQ(rival_.look({}).state, State::absent);
+    error_of([&] { rival_.look({}); });
+    EXPECT_EQ(look_after(seconds(30)), State::absent);
     EXPECT_EQ(look_after(seconds(60)), State::absent);
     EXPECT_THAT(logged_, SizeIs(1));
     write("pod-1", "t0");

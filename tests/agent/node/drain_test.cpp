@@ -205,7 +205,8 @@ class DrainTest : public ::testing::Test {
     test::TempFolder folder_;
     FakeApi api_;
     FakeClock clock_;
-    kube::Client client_{api_, test::write_kubeconfig(folder_)};
+    kube::Client client_{api_, test::write_kubeconfig(folder_),
+                         [this] { return clock_.monotonic(); }};
     std::stop_source stop_;
     std::vector<std::size_t> left_;
     std::vector<std::string> details_;
@@ -241,11 +242,15 @@ TEST_F(DrainTest, SaysWhatToDoWhereDaemonSetsMayNotBeRead) {
         }
         return std::nullopt;
     });
-    const auto error = error_of([&] { run(DrainSpec()); });
-    EXPECT_EQ(error.kind(), ErrorKind::invalid);
-    EXPECT_THAT(error.what(),
-                AllOf(HasSubstr("not yours"),
-                      HasSubstr("`k3s-upgrade-agent manifests | kubectl apply -f -`")));
+    const auto plan = [&] { return Drain(client_, clock_, "server-1").plan(DrainSpec(), {}); };
+    const auto at_first = error_of(plan);
+    EXPECT_EQ(at_first.kind(), ErrorKind::transient);
+    EXPECT_TRUE(kube::is_passing(at_first.what())) << "a server that starts says the same";
+    clock_.advance(kube::Refusals::kLasts);
+    for (const auto& error : {error_of(plan), error_of([&] { run(DrainSpec()); })}) {
+        EXPECT_EQ(error.kind(), ErrorKind::invalid);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("not yours"), HasSubstr("apply deploy/")));
+    }
 }
 
 TEST_F(DrainTest, SpeaksTheEvictionVersionThatTheServerNames) {

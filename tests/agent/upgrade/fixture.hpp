@@ -277,7 +277,7 @@ class Host : public ::testing::Test {
     std::string datastore_;  ///< As in a Record.
     bool new_does_not_start_ = false;
     bool new_is_not_ready_ = false;
-    kube::Client client_{api_, write_kubeconfig(folder_)};
+    kube::Client client_{api_, write_kubeconfig(folder_), [this] { return clock_.monotonic(); }};
     lock::Slots slots_{client_, clock_, {"system-upgrade", "k3s-upgrade-agent", "server-1"}};
     lock::Rival rival_{client_, clock_, "system-upgrade"};
     node::Journal journal_{folder_.path()};

@@ -625,6 +625,22 @@ TEST_F(NodeLoopTest, TouchesNothingWhereSucIsAlive) {
     EXPECT_TRUE(becomes_upgraded());
 }
 
+TEST_F(NodeLoopTest, BlocksNoPlanWhileTheApiServerMayBeStarting) {
+    on_request_ = [](const FakeApi::Seen& request) -> std::optional<http::Response> {
+        return request.path.find("/leases/") != std::string::npos
+                   ? std::optional(FakeApi::refuse(403, "leases is forbidden"))
+                   : std::nullopt;
+    };
+    add_plan();
+    start();
+    ASSERT_TRUE(says("Waiting", "it may still be loading its RBAC rules after a start"));
+    EXPECT_FALSE(slot()) << "nothing is reported to others";
+    // Where that lasts, SUC is taken to be absent.
+    clock_.advance(kube::Refusals::kLasts);
+    loop_.load()->try_again();
+    EXPECT_TRUE(becomes_upgraded());
+}
+
 TEST_F(NodeLoopTest, ReportsAConflictOfPlansInsteadOfFightingItOut) {
     add_plan();
     add_plan({{"version", "v1.31.5+k3s1"}}, "zealous");

@@ -6,9 +6,10 @@
 // connections, so that what is under way meets it, too. Only the agent meets it: kubelets' requests always pass. Every request is a line in the file `-log`: unix time, method, path, protocol, user agent.
 // To clients it speaks HTTP/2 where they do, as the real server, and to the real server HTTP/1.1.
 //
-// Modes: pass; 500; 429 (with Retry-After: 1); slow (bodies of one byte a second); cut (a watch breaks after a second); brief (a watch ends after a second, as the
-// real server ends it when its time is over); huge (each GET
-// that is no watch is answered with 100 MB of what could be a list); unready (/readyz says that etcd is not).
+// Modes: pass; 500; 429 (with Retry-After: 1); slow (bodies of one byte a second); cut (a watch breaks after a second); brief (a watch
+// ends after a second, as the real server ends it when its time is over); huge (each GET that is no watch is answered with 100 MB of what
+// could be a list); unready (/readyz says that etcd is not); 403 and 404 (as of an API server that has just started: nobody has any rights
+// yet, or the CRDs are not loaded).
 package main
 
 import (
@@ -144,6 +145,10 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "InternalError")
 	case mode == "429":
 		refuse(w, http.StatusTooManyRequests, "TooManyRequests")
+	case mode == "403":
+		refuse(w, http.StatusForbidden, "Forbidden")
+	case mode == "404" && strings.HasPrefix(r.URL.Path, "/apis/upgrade.cattle.io/"):
+		http.NotFound(w, r)
 	case mode == "huge" && r.Method == "GET" && !watch:
 		huge(w)
 	case mode == "unready" && r.URL.Path == "/readyz":

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -97,7 +99,8 @@ class KubeApi : public ::testing::Test {
         return format("/apis/{}/v1/namespaces/{}/widgets", group(), space_);
     }
     /// Creates a CustomResourceDefinition; the API server serves it a moment later.
-    void define_widgets() {
+    /// `more`: of the definition's one version.
+    void define_widgets(const Json& more = Json::object()) {
         kube::Call call;
         call.method = "POST";
         call.path = std::string(kDefinitions);
@@ -106,6 +109,7 @@ class KubeApi : public ::testing::Test {
             "versions":[{"name":"v1","served":true,"storage":true,
                          "schema":{"openAPIV3Schema":{"type":"object"}}}]}})");
         call.body["spec"]["group"] = group();
+        call.body["spec"]["versions"][0].update(more);
         call.body["metadata"]["name"] = "widgets." + group();
         admin_direct_.must(call, {});
         defined_ = true;
@@ -143,9 +147,14 @@ class KubeApi : public ::testing::Test {
     http::CurlClient http_direct_{{.proxy_from_environment = false}};
     kube::Client admin_direct_{http_direct_, environment("KUBECONFIG")};
     http::CurlClient http_{{.proxy_from_environment = false}};
+    /// How many seconds later it is for the two clients below.
+    std::atomic<int> later_ = 0;
+    std::function<Monotonic()> now_ = [this] {
+        return std::chrono::steady_clock::now() + std::chrono::seconds(later_);
+    };
     /// Through the proxy.
-    kube::Client admin_{http_, admin_files_.path()};
-    kube::Client kubelet_{http_, kubelet_files_.path()};
+    kube::Client admin_{http_, admin_files_.path(), now_};
+    kube::Client kubelet_{http_, kubelet_files_.path(), now_};
     std::string space_;
     bool defined_ = false;
     Bell bell_;

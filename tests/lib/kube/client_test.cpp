@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "lib/log/log.hpp"
 #include "tests/lib/kube/fake_http_client.hpp"
 #include "tests/lib/kube/fixture.hpp"
 
@@ -14,6 +15,7 @@ using test::FakeHttpClient;
 using test::KubeletFiles;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Json status_object(int code, const std::string& message) {
     return {{"kind", "Status"}, {"code", code}, {"message", message}};
@@ -138,42 +140,138 @@ TEST_F(KubeClient, ReadsTheCredentialsAgainAfterAConnectionThatFailed) {
     EXPECT_EQ(http_.requests().at(2).tls.certificate_pem, fresh.certificate_pem);
 }
 
-TEST_F(KubeClient, WaitsForAServerThatHasNotReadItsRolesYet) {
-    auto now = std::chrono::steady_clock::now();
-    Client client(http_, files_.path(), [&now] { return now; });
-    const auto status = [&] {
-        http_.then(403, status_object(403, "can only read resources of this type"));
-        return client.call({}, {}).status;
-    };
-    EXPECT_EQ(status(), 403) << "nothing was the matter";
+/// With a clock of its own, and a server that has just been away or not.
+class KubeClientAtAStart : public KubeClient {
+  protected:
+    Answer get(int status, const Json& body) {
+        http_.then(status, body);
+        return starting_.call({"GET", "/x"}, {});
+    }
+    Answer forbidden() {
+        return get(403, status_object(403, "can only read resources of this type"));
+    }
+    void expect_starting() {
+        const auto error = error_of([&] { forbidden(); });
+        EXPECT_EQ(error.kind(), ErrorKind::transient);
+        EXPECT_TRUE(is_passing(error.what())) << error.what();
+        EXPECT_THAT(error.what(),
+                    HasSubstr("GET https://127.0.0.1:6443/x: the API server answers 403; it may "
+                              "still be loading its RBAC rules after a start (can only read"));
+    }
+    void expect_last_word(const Answer& answer) {
+        EXPECT_FALSE(answer.may_pass);
+        const auto error = refusal_with_remedy(answer, "x");
+        EXPECT_EQ(error.kind(), ErrorKind::invalid);
+        EXPECT_FALSE(is_passing(error.what()));
+        EXPECT_THAT(error.what(), HasSubstr(kApplyDeploy));
+    }
+
+    Monotonic now_ = std::chrono::steady_clock::now();
+    Client starting_{http_, files_.path(), [this] { return now_; }};
+};
+
+TEST_F(KubeClientAtAStart, TakesARefusalForItsLastWordWhenItLasts) {
+    const Answer first = forbidden();
+    EXPECT_TRUE(first.may_pass) << "nothing was the matter, but who knows";
+    const auto error = refusal_with_remedy(first, "reading x");
+    EXPECT_EQ(error.kind(), ErrorKind::transient);
+    EXPECT_TRUE(is_passing(error.what()));
+    EXPECT_THAT(error.what(), Not(HasSubstr("apply")));
+    EXPECT_EQ(refusal(first, "x").kind(), ErrorKind::invalid) << "an upgrade's step is told";
+    now_ += Refusals::kLasts;
+    expect_last_word(forbidden());
+}
+
+TEST_F(KubeClientAtAStart, WaitsAfterEveryKindOfOutage) {
     const std::vector<std::function<void()>> outages = {
-        [&] { client.forget_credentials(); },
-        [&] {
-            http_.then(503, status_object(503, "starting"));
-            error_of([&] { client.call({}, {}); });
-        },
+        [&] { starting_.forget_credentials(); },
+        [&] { starting_.server_may_have_started(); },
+        [&] { error_of([&] { get(503, status_object(503, "starting")); }); },
+        [&] { error_of([&] { get(401, status_object(401, "Unauthorized")); }); },
         [&] {
             http_.then_fail();
-            error_of([&] { client.call({}, {}); });
+            error_of([&] { starting_.call({"GET", "/x"}, {}); });
+        },
+        [&] {
+            starting_.forget_credentials();
+            now_ += std::chrono::hours(1);
+            std::filesystem::rename(files_.path(), files_.folder().path() / "away");
+            error_of([&] { starting_.credentials(); });
+            std::filesystem::rename(files_.folder().path() / "away", files_.path());
         }};
     for (const auto& outage : outages) {
         outage();
-        now += std::chrono::seconds(59);
-        const auto error = error_of([&] { status(); });
-        EXPECT_EQ(error.kind(), ErrorKind::transient);
-        EXPECT_THAT(error.what(), HasSubstr("has just started and refuses this yet"));
-        now += std::chrono::seconds(2);
-        EXPECT_EQ(status(), 403) << "that is its last word";
+        now_ += std::chrono::seconds(59);
+        expect_starting();
+        now_ += Refusals::kLasts - std::chrono::seconds(1);
+        expect_starting();
+        now_ += std::chrono::seconds(1);
+        expect_last_word(forbidden());
     }
-    client.forget_credentials();
+}
+
+TEST_F(KubeClientAtAStart, AsksAfterTextAndWatchesInTheSameWay) {
+    starting_.server_may_have_started();
     http_.then(403, status_object(403, "no"));
-    EXPECT_EQ(error_of([&] { client.get_text("/readyz", {}, {}); }).kind(), ErrorKind::transient);
-    http_.then(403, status_object(403, "no"));
-    EXPECT_EQ(error_of([&] {
-                  client.watch("/api/v1/nodes", {}, std::chrono::seconds(1), [](const Json&) {},
-                               {});
-              }).kind(),
-              ErrorKind::transient);
+    EXPECT_TRUE(is_passing(error_of([&] { starting_.get_text("/readyz", {}, {}); }).what()));
+    const auto watch = [&] {
+        http_.then(403, status_object(403, "no"));
+        return starting_.watch("/x", {}, std::chrono::seconds(1), [](const Json&) {}, {});
+    };
+    EXPECT_TRUE(is_passing(error_of(watch).what()));
+    now_ += Refusals::kLasts;
+    // That it may be listed says nothing of watching it.
+    EXPECT_TRUE(get(200, Json::object()).ok());
+    expect_last_word(watch());
+}
+
+TEST_F(KubeClientAtAStart, BelievesWhatWasGrantedMeanwhile) {
+    forbidden();
+    now_ += std::chrono::minutes(10);
+    EXPECT_EQ(get(409, status_object(409, "conflict")).status, 409);
+    EXPECT_TRUE(forbidden().may_pass);
+}
+
+TEST_F(KubeClientAtAStart, WaitsForAKindToo) {
+    const auto unknown = [&] {
+        http_.then_text(404, "404 page not found\n");
+        return starting_.call({"GET", "/x"}, {});
+    };
+    const auto error = refusal_with_remedy(unknown(), "listing x");
+    EXPECT_EQ(error.kind(), ErrorKind::transient);
+    EXPECT_STREQ(error.what(),
+                 "listing x: the API server answers 404; it may still be loading its CRDs after a "
+                 "start (404 page not found )");
+    now_ += Refusals::kLasts;
+    EXPECT_THAT(refusal_with_remedy(unknown(), "listing x").what(), HasSubstr("no CRD"));
+    starting_.server_may_have_started();
+    EXPECT_TRUE(is_passing(error_of(unknown).what()));
+    // One object that is not there is the truth at once.
+    EXPECT_EQ(get(404, status_object(404, "not found")).status, 404);
+}
+
+TEST_F(KubeClient, SaysWhatAServerWarnsOfOnce) {
+    std::vector<std::string> logged;
+    log::set_sink([&](log::Level level, std::string_view message, const log::Fields&) {
+        EXPECT_EQ(level, log::Level::warning);
+        logged.emplace_back(message);
+    });
+    const auto answer = [&](const std::string& warning) {
+        http_.then(200, Json::object(), {{"warning", warning}});
+    };
+    answer(R"(299 - "one", 299 - "two")");
+    answer(R"(299 - "one")");
+    answer(R"(299 - "three")");
+    answer(R"(299 - "four")");
+    client_.call({"PATCH", "/x"}, {});
+    client_.call({"GET", "/y"}, {});
+    client_.get_text("/readyz", {}, {});
+    client_.watch("/z", {}, std::chrono::seconds(1), [](const Json&) {}, {});
+    log::set_sink({});
+    EXPECT_THAT(logged, ElementsAre("PATCH /x: the API server warns: one",
+                                    "PATCH /x: the API server warns: two",
+                                    "GET /readyz: the API server warns: three",
+                                    "WATCH /z: the API server warns: four"));
 }
 
 TEST_F(KubeClient, WaitsForCredentialsThatAreBeingWritten) {
@@ -254,7 +352,12 @@ TEST_F(KubeClient, RefusesALineThatIsNoJsonOrEndless) {
 }
 
 TEST(Refusal, HasAKindForEachStatus) {
-    const auto kind = [](int status) { return refusal({status, {}, {}}, "x").kind(); };
+    const auto answer_of = [](int status) {
+        Answer answer;
+        answer.status = status;
+        return answer;
+    };
+    const auto kind = [&](int status) { return refusal(answer_of(status), "x").kind(); };
     EXPECT_EQ(kind(403), ErrorKind::invalid);
     EXPECT_EQ(kind(404), ErrorKind::invalid);
     EXPECT_EQ(kind(409), ErrorKind::transient);
@@ -262,7 +365,8 @@ TEST(Refusal, HasAKindForEachStatus) {
     EXPECT_EQ(kind(503), ErrorKind::transient);
     EXPECT_EQ(kind(400), ErrorKind::failed);
     EXPECT_EQ(kind(422), ErrorKind::failed);
-    EXPECT_STREQ(refusal({409, {}, {}}, "patching Node a").what(), "patching Node a: 409 conflict");
+    EXPECT_STREQ(refusal(answer_of(409), "patching Node a").what(),
+                 "patching Node a: 409 conflict");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "lib/kube/objects.hpp"
 #include "lib/kube/watch.hpp"
+#include "lib/log/log.hpp"
 #include "tests/lib/kube/api_fixture.hpp"
 
 namespace kua::kube {
@@ -179,16 +180,42 @@ TEST_F(KubeApi, SaysWhatIsForbidden) {
 
     Watch secrets(kubelet_, {path, {}}, [&] { bell_.ring(); });
     ASSERT_TRUE(bell_.wait([&] { return secrets.snapshot().problem.has_value(); }));
-    EXPECT_THAT(*secrets.snapshot().problem, HasSubstr("apply deploy/"));
+    const std::string at_first = *secrets.snapshot().problem;
+    EXPECT_TRUE(is_passing(at_first)) << at_first;
+    later_ = 30;
+    ASSERT_TRUE(bell_.wait([&] { return secrets.snapshot().problem != at_first; }));
+    EXPECT_THAT(secrets.snapshot().problem.value_or(""), HasSubstr("apply deploy/"));
 }
 
 TEST_F(KubeApi, SaysThatAKindIsUnknownUntilItsCrdIsThere) {
     Watch watch(admin_, {widgets(), {}}, [&] { bell_.ring(); });
     ASSERT_TRUE(bell_.wait([&] { return watch.snapshot().problem.has_value(); }));
-    EXPECT_THAT(*watch.snapshot().problem, HasSubstr("no CRD"));
+    const std::string at_first = *watch.snapshot().problem;
+    EXPECT_TRUE(is_passing(at_first)) << at_first;
+    later_ = 30;
+    ASSERT_TRUE(bell_.wait([&] { return watch.snapshot().problem != at_first; }));
+    EXPECT_THAT(watch.snapshot().problem.value_or(""), HasSubstr("no CRD"));
     define_widgets();
     ASSERT_TRUE(bell_.wait(
         [&] { return watch.snapshot().synced && !watch.snapshot().problem.has_value(); }));
+}
+
+TEST_F(KubeApi, IsHeardWhenItWarns) {
+    std::mutex mutex;
+    std::vector<std::string> logged;
+    log::set_sink([&](log::Level, std::string_view message, const log::Fields&) {
+        const std::lock_guard lock(mutex);
+        logged.emplace_back(message);
+    });
+    define_widgets({{"deprecated", true}, {"deprecationWarning", "the \"widget\", is old"}});
+    {
+        const Watch watch(admin_, {widgets(), {}}, [&] { bell_.ring(); });
+        EXPECT_TRUE(bell_.wait([&] { return watch.snapshot().synced; }));
+    }
+    admin_.must({"GET", widgets()}, {});
+    log::set_sink({});
+    EXPECT_THAT(logged, ::testing::ElementsAre(format(
+                            "GET {}: the API server warns: the \"widget\", is old", widgets())));
 }
 
 TEST_F(KubeApi, TakesOurEvents) {

@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "tests/fakes/fake_clock.hpp"
 #include "tests/lib/kube/fake_http_client.hpp"
 #include "tests/lib/kube/fixture.hpp"
 
@@ -69,7 +70,8 @@ class WatchTest : public ::testing::Test {
 
     KubeletFiles files_;
     FakeHttpClient http_;
-    Client client_{http_, files_.path()};
+    test::FakeClock clock_;
+    Client client_{http_, files_.path(), [this] { return clock_.monotonic(); }};
     Bell bell_;
 };
 
@@ -241,9 +243,16 @@ TEST_F(WatchTest, ListsAgainAfterAnyOtherErrorEventAndReportsWhenItRepeats) {
     EXPECT_EQ(*nodes->snapshot().problem, "watching /api/v1/nodes: it went wrong");
 }
 
-TEST_F(WatchTest, SaysWhatToDoWhenItIsForbiddenAndRecovers) {
+TEST_F(WatchTest, SaysWhatToDoWhenItStaysForbiddenAndRecovers) {
+    std::promise<void> time_passes;
     std::promise<void> granted;
-    http_.then(403, {{"message", "nodes is forbidden: User \"x\" cannot list"}})
+    const Json forbidden = {{"message", "nodes is forbidden: User \"x\" cannot list"}};
+    http_.then(403, forbidden)
+        .then([&](const http::Request&, const FakeHttpClient::Give&, const std::stop_token&) {
+            time_passes.get_future().wait();
+            clock_.advance(Refusals::kLasts);
+            return http::Response{403, {}, forbidden.dump(), ""};
+        })
         .then([&](const http::Request&, const FakeHttpClient::Give&, const std::stop_token&) {
             granted.get_future().wait();
             return http::Response{200, {}, list_of("7", {object("a", "5")}).dump(), ""};
@@ -251,7 +260,13 @@ TEST_F(WatchTest, SaysWhatToDoWhenItIsForbiddenAndRecovers) {
         .then_hang_after({});
     const auto nodes = watch();
     ASSERT_TRUE(bell_.wait([&] { return nodes->snapshot().problem.has_value(); }));
-    const std::string problem = *nodes->snapshot().problem;
+    const std::string at_first = *nodes->snapshot().problem;
+    EXPECT_THAT(at_first, HasSubstr("listing /api/v1/nodes: the API server answers 403; it may "
+                                    "still be loading its RBAC rules after a start"));
+    EXPECT_THAT(at_first, Not(HasSubstr("apply")));
+    time_passes.set_value();
+    ASSERT_TRUE(bell_.wait([&] { return nodes->snapshot().problem != at_first; }));
+    const std::string problem = nodes->snapshot().problem.value_or("");
     EXPECT_THAT(problem, HasSubstr("listing /api/v1/nodes: 403 nodes is forbidden"));
     EXPECT_THAT(problem, HasSubstr("k3s-upgrade-agent manifests | kubectl apply -f -"));
     EXPECT_FALSE(nodes->snapshot().synced);
@@ -260,12 +275,33 @@ TEST_F(WatchTest, SaysWhatToDoWhenItIsForbiddenAndRecovers) {
         [&] { return nodes->snapshot().synced && !nodes->snapshot().problem.has_value(); }));
 }
 
-TEST_F(WatchTest, SaysThatTheCrdIsMissing) {
-    http_.then_text(404, "404 page not found\n");
+TEST_F(WatchTest, SaysThatTheCrdIsMissingWhenThatLasts) {
+    std::promise<void> time_passes;
+    http_.then_text(404, "404 page not found\n")
+        .then([&](const http::Request&, const FakeHttpClient::Give&, const std::stop_token&) {
+            time_passes.get_future().wait();
+            clock_.advance(Refusals::kLasts);
+            return http::Response{404, {}, "404 page not found\n", ""};
+        });
     const auto plans = watch({"/apis/upgrade.cattle.io/v1/namespaces/system-upgrade/plans", {}});
     ASSERT_TRUE(bell_.wait([&] { return plans->snapshot().problem.has_value(); }));
+    const std::string at_first = *plans->snapshot().problem;
+    EXPECT_TRUE(is_passing(at_first));
+    EXPECT_THAT(at_first, HasSubstr("loading its CRDs after a start"));
+    EXPECT_THAT(at_first, Not(HasSubstr("apply")));
+    time_passes.set_value();
+    ASSERT_TRUE(bell_.wait([&] { return plans->snapshot().problem != at_first; }));
     EXPECT_THAT(*plans->snapshot().problem, HasSubstr("no CRD"));
     EXPECT_THAT(*plans->snapshot().problem, HasSubstr("apply deploy/"));
+}
+
+TEST_F(WatchTest, ThatIsEndedEarlyMayMeanAnotherServer) {
+    http_.then(200, list_of("7", {})).then_events({}).then(403, {{"message", "forbidden"}});
+    const auto nodes = watch();
+    ASSERT_TRUE(bell_.wait([&] { return nodes->snapshot().problem.has_value(); }));
+    // In the client's words: any other request would be tried again, too.
+    EXPECT_THAT(*nodes->snapshot().problem, HasSubstr("watching https://127.0.0.1:6443/api"));
+    EXPECT_TRUE(is_passing(*nodes->snapshot().problem));
 }
 
 TEST_F(WatchTest, SaysWhatIsWrongWithTheKubeconfigAndRecovers) {
