@@ -187,15 +187,20 @@ def main():
             run_meson(options.build, results, [sys.executable, "-m", "tests.cluster", "control-plane", "--run"], ["--suite", "api"], name)
         # A short run tries the same inputs each time; what is new is for the long ones to find.
         seconds = int(os.environ.get("KUA_FUZZ_SECONDS") or (600 if options.all else 0))
-        section(f"fuzzers, {seconds} s each" if seconds else f"fuzzers, {fuzz.run.INPUTS} inputs each")
-        fuzzed(results, seconds)
+        section(f"fuzzers, {seconds} s each" if seconds else f"fuzzers, {fuzz.run.INPUTS} inputs each, beside what follows")
         if options.all:
+            fuzzed(results, seconds)
             sanitized(results)
     section(f"real hosts, Kubernetes {' and '.join(k.version for k in kubernetes.values())}")
     if rest:
         run_pytest(results, ["tests", *rest])
     else:
-        run_pytest_in_shares(results, kubernetes)
+        with concurrent.futures.ThreadPoolExecutor() as beside:
+            # Tests on hosts leave most of the processors' time to others.
+            fuzzing = None if options.all else beside.submit(fuzzed, results, seconds)
+            run_pytest_in_shares(results, kubernetes)
+            if fuzzing:
+                fuzzing.result()
     missing = [] if rest else not_run(results)
     for name in missing:
         print(f"did not run: {name}")
