@@ -39,9 +39,9 @@ class Fleet:
         self.workers, self.servers, self.hosts = [], [], []
         self._counts = (agents, servers)
         self._clocks = {}
-        kubernetes = self.control_plane.kubernetes
-        self._first = self._target = kubernetes.k3s()
-        self.targets = (kubernetes.k3s(minors=1), kubernetes.k3s(minors=1, patch=5))
+        # Older than the API server: agents run on this machine itself, and v1.35 and later want cgroup v2.
+        self._first = self._target = "v1.30.4+k3s1"
+        self.targets = ("v1.31.4+k3s1", "v1.31.5+k3s1")
         self._observer = Process(self.directory / "processes", "observer")
         self.states = self.directory / "observed.jsonl"
 
