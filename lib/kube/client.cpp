@@ -208,7 +208,8 @@ bool Client::may_pass(const std::string& request, const Answer& answer, const st
 
 void Client::hear(const http::Response& response, std::string_view method,
                   const std::string& path) {
-    warnings_.hear(response.header("Warning"), format("{} {}", method, path));
+    const auto header = response.header("Warning");
+    if (!header.empty()) warnings_.hear(header, format("{} {}", method, path));
 }
 
 // k3s writes new certificates when it starts, which is also when connections break and are refused.

@@ -90,7 +90,6 @@ std::vector<std::string> parse_warnings(std::string_view header) {
 }
 
 void Warnings::hear(std::string_view header, std::string_view request) {
-    if (header.empty()) return;
     for (const auto& warning : parse_warnings(header)) {
         const auto text = excerpt(warning, kMostText);
         {

@@ -12,6 +12,12 @@ from .processes import run
 
 BUILDERS = paths.REPOSITORY / "tests" / "kubernetes"
 IMPOSSIBLE = 69  # what newest.sh exits with where this machine can't build it
+# What is wanted, and what is tried for it in turn: a script of BUILDERS and its options. The last is built or raises.
+TRIES = {
+    "newest": [("newest",), ("oldest",)],
+    "oldest": [("oldest",)],
+    "any": [("newest", "--cached"), ("oldest", "--cached"), ("newest", "--ready"), ("oldest",)],
+}
 
 
 class Kubernetes:
@@ -57,19 +63,9 @@ def chosen(wanted="") -> Kubernetes:
     if assets:
         return Kubernetes(pathlib.Path(assets))
     wanted = wanted or os.environ.get("KUA_TEST_KUBERNETES") or "newest"
-    if wanted == "oldest":
-        tries = [("oldest",)]
-    elif wanted == "newest":
-        tries = [("newest",), ("oldest",)]
-    elif wanted == "any":
-        tries = [("newest", "--cached"), ("oldest", "--cached"), ("newest", "--ready"), ("oldest",)]
-    else:
-        raise ValueError(f"KUA_TEST_KUBERNETES={wanted}: it is one of newest, oldest, any")
-    for name, *options in tries:
-        folder = _built(name, *options)
-        if folder:
-            return Kubernetes(folder)
-    raise RuntimeError("unreachable: the oldest is built or raises")
+    if wanted not in TRIES:
+        raise ValueError(f"KUA_TEST_KUBERNETES={wanted}: it is one of {', '.join(TRIES)}")
+    return Kubernetes(next(folder for folder in (_built(*each) for each in TRIES[wanted]) if folder))
 
 
 def of_a_run() -> dict:

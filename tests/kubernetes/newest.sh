@@ -78,7 +78,7 @@ if ! said=$(go mod download "k8s.io/kubernetes" 2>&1); then
     impossible "no Go module proxy can be reached: ${said##*$'\n'}"
 fi
 
-say "building Kubernetes ${release#v} and etcd by $(go version | cut -d' ' -f3): ten minutes"
+say "building Kubernetes ${release#v} and etcd by $(go version | cut -d' ' -f3): some ten minutes"
 mkdir "$work/result"
 minor=${release#v1.}
 # What the release's own build tells its programs.
