@@ -296,6 +296,9 @@ TEST_F(KubeApi, FailsAllExchangesOfAConnectionThatBreaks) {
 TEST_F(KubeApi, IsReachedOverANewConnectionWhenTheOldOneHasFallenSilent) {
     Watch maps(admin_, {config_maps(), {}}, [&] { bell_.ring(); });
     ASSERT_TRUE(bell_.wait([&] { return maps.snapshot().synced; }));
+    // Its list is there before its watch has begun: the answer's head would be a sign of life.
+    create("a", "1");
+    ASSERT_TRUE(bell_.wait([&] { return maps.get("a").has_value(); }));
     ASSERT_TRUE(admin_.call({"GET", "/version"}, {}).ok());
     proxy_.stall();
     Call call{"GET", "/version"};
@@ -305,8 +308,8 @@ TEST_F(KubeApi, IsReachedOverANewConnectionWhenTheOldOneHasFallenSilent) {
     EXPECT_THAT(error.what(), HasSubstr("not finished within 200ms"));
     // Neither the next call nor the watch stays with it.
     EXPECT_TRUE(admin_.call({"GET", "/version"}, {}).ok());
-    create("a", "1");
-    EXPECT_TRUE(bell_.wait([&] { return maps.get("a").has_value(); }));
+    create("b", "1");
+    EXPECT_TRUE(bell_.wait([&] { return maps.get("b").has_value(); }));
     EXPECT_EQ(proxy_.connections(), 2);
 }
 
