@@ -158,7 +158,8 @@ class ControlPlane:
 
     def kubectl_command(self) -> list:
         enter = ["nsenter", f"--net=/run/netns/{self.netns}", "--"] if self.netns else []
-        return [*enter, str(self.bin / "kubectl"), f"--kubeconfig={self.kubeconfig}"]
+        # What kubectl remembers of a server it keeps by address, and clusters in namespaces have the same one.
+        return [*enter, str(self.bin / "kubectl"), f"--cache-dir={self.directory}/kubectl", f"--kubeconfig={self.kubeconfig}"]
 
     def kubelet_kubeconfig(self, node: str, register=True) -> pathlib.Path:
         """The kubeconfig of a kubelet, files named by path as in k3s; with `register`, its Node exists."""
