@@ -6,6 +6,7 @@ Python file must be among those that ran.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import os
 import pathlib
@@ -22,9 +23,11 @@ import tests.cluster.kubernetes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
-# With what lies outside tests/cluster about half of the time; see shares().
-FIRST_SHARE = {"test_api_faults", "test_cluster", "test_crash", "test_datastore", "test_deploy", "test_drain_parity", "test_many_hosts",
-               "test_package"}
+# The files of tests/cluster that take about a third of the time each; what is in none goes with what lies outside. See shares().
+SHARES = [{"test_deploy", "test_drain_parity", "test_many_hosts", "test_package", "test_plans", "test_release", "test_requests",
+           "test_rollback", "test_sources", "test_stand_in"},
+          {"test_bad_input", "test_cordon", "test_demo", "test_disk_full", "test_drain", "test_faults", "test_fleet", "test_hooks",
+           "test_moving", "test_never_stuck", "test_upgrade", "test_watchdog", "test_which_k3s"}]
 # Seconds that a test on hosts may take before it counts as one that hangs: the longest takes five minutes, the whole matrix half an hour.
 LONGEST_TEST = 900
 LONGEST_MATRIX = 7200
@@ -40,9 +43,12 @@ class Results:
         self.passed, self.failed, self.skipped = [], [], []
         self.lock = threading.Lock()  # for those who add what ran at the same time
 
-    def read_junit(self, path: pathlib.Path, of=""):
+    def read_junit(self, path: pathlib.Path, of="") -> collections.Counter:
+        """Gives the seconds of each file."""
+        seconds = collections.Counter()
         for case in xml.etree.ElementTree.parse(path).iter("testcase"):
             suite, name = case.get("classname") or "", case.get("name")
+            seconds[suite.rsplit(".", 1)[-1]] += float(case.get("time") or 0)
             full = f"{of}{suite}.{name}"
             if case.find("failure") is not None or case.find("error") is not None:
                 self.failed.append(full)
@@ -50,6 +56,7 @@ class Results:
                 self.skipped.append(full)
             else:
                 self.passed.append(full)
+        return seconds
 
     @property
     def all(self):
@@ -106,25 +113,28 @@ def run_pytest(results: Results, arguments, kubernetes=""):
             print(run.stdout, flush=True)
             before = len(results.failed)
             if report.exists():
-                results.read_junit(report, origin(kubernetes))
+                seconds = results.read_junit(report, origin(kubernetes))
+                # What SHARES goes by.
+                print(", ".join(f"{file} {taken:.0f} s" for file, taken in seconds.most_common()), flush=True)
             if run.returncode != 0 and len(results.failed) == before:
                 results.failed.append(f"pytest {' '.join(arguments)} ended with {run.returncode}")
 
 
 def shares() -> list:
-    """The Python tests in two halves that run side by side: tests on hosts mostly wait. Each half has clusters of its own."""
+    """The Python tests in three parts that run side by side: tests on hosts mostly wait. Each part has clusters of its own."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    first = [f for f in files if f.parent.name != "cluster" or f.stem in FIRST_SHARE]
-    return [[str(f.relative_to(ROOT)) for f in share] for share in (first, [f for f in files if f not in first])]
+    named = [[f for f in files if f.parent.name == "cluster" and f.stem in share] for share in SHARES]
+    rest = [f for f in files if not any(f in share for share in named)]
+    return [[str(f.relative_to(ROOT)) for f in share] for share in (rest, *named)]
 
 
 def most_at_once() -> int:
     """How many shares may run side by side. Each systemd on a host watches files, and a kernel's usual limit for one user is enough
-    for two shares' hosts; it is raised until the next boot where that is possible."""
+    for the hosts of two; it is raised until the next boot where that is possible."""
     try:
         if int(INOTIFY.read_text()) < ENOUGH_INOTIFY:
             INOTIFY.write_text(str(ENOUGH_INOTIFY))
-        return 3
+        return len(SHARES) + 2
     except OSError:
         return 2
 

@@ -32,6 +32,12 @@ def marked(directory: pathlib.Path) -> list:
     return found
 
 
+def environment(more=None) -> dict:
+    """This process's own and more. In threads {**os.environ} fails now and then: between tests pytest takes a variable away."""
+    own = ((name, os.environ.get(name)) for name in list(os.environ))
+    return {**{name: value for name, value in own if value is not None}, **(more or {})}
+
+
 class Process:
     """A named process of a cluster, recorded in `<directory>/<name>.json`."""
 
@@ -56,18 +62,18 @@ class Process:
         if netns:  # nsenter executes the program in its own place: the pid stays
             argv = ["nsenter", f"--net=/run/netns/{netns}", "--", *argv]
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **(env or {})}
-        environment.pop("NOTIFY_SOCKET", None)
-        environment[_MARK] = str(self.record.parent)
+        variables = environment(env)
+        variables.pop("NOTIFY_SOCKET", None)
+        variables[_MARK] = str(self.record.parent)
         with tempfile.TemporaryDirectory(prefix="kua-") as directory:
             path = os.path.join(directory, "notify")
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
                 notify.bind(path)
                 if ready:
-                    environment["NOTIFY_SOCKET"] = path
+                    variables["NOTIFY_SOCKET"] = path
                 with open(self.log, "ab") as log:
                     child = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log,
-                                             stderr=log, env=environment, start_new_session=True)
+                                             stderr=log, env=variables, start_new_session=True)
                 self.record.write_text(json.dumps({"pid": child.pid, "start": start_time(child.pid)}))
                 child.returncode = 0  # it is meant to outlive us: no warning when the object goes
                 if ready:
@@ -136,8 +142,8 @@ def start_time(pid):
 
 
 def run(*argv, check=True, input=None, capture=True, timeout=300, env=None, progress=False):
-    """subprocess.run with text, whose error says what the program said; `progress` lets its stderr through."""
-    result = subprocess.run([str(a) for a in argv], input=input, text=True, timeout=timeout, env=env,
+    """subprocess.run with text, whose error says what the program said; `progress` lets its stderr through, `env` is added to ours."""
+    result = subprocess.run([str(a) for a in argv], input=input, text=True, timeout=timeout, env=environment(env),
                             stdin=subprocess.DEVNULL if input is None else None,
                             stdout=subprocess.PIPE if capture else None,
                             stderr=subprocess.PIPE if capture and not progress else None, check=False)
