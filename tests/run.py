@@ -128,24 +128,24 @@ def shares() -> list:
     return [[str(f.relative_to(ROOT)) for f in share] for share in (rest, *named)]
 
 
-def most_at_once() -> int:
-    """How many shares may run side by side. Each systemd on a host watches files, and a kernel's usual limit for one user is enough
+def all_fit() -> bool:
+    """Whether all shares may run side by side. Each systemd on a host watches files, and a kernel's usual limit for one user is enough
     for the hosts of two; it is raised until the next boot where that is possible."""
     try:
         if int(INOTIFY.read_text()) < ENOUGH_INOTIFY:
             INOTIFY.write_text(str(ENOUGH_INOTIFY))
-        return len(SHARES) + 2
+        return True
     except OSError:
-        return 2
+        return False
 
 
 def run_pytest_in_shares(results: Results, kubernetes):
     """The oldest Kubernetes has what differs there."""
-    with concurrent.futures.ThreadPoolExecutor(most_at_once()) as pool:
-        runs = [pool.submit(run_pytest, results, share, "newest") for share in shares()]
-        if "oldest" in kubernetes:
-            runs.append(pool.submit(run_pytest, results, ["tests/cluster", "-m", "every_kubernetes"], "oldest"))
-        for done in runs:
+    runs = [(share, "newest") for share in shares()]
+    if "oldest" in kubernetes:
+        runs.append((["tests/cluster", "-m", "every_kubernetes"], "oldest"))
+    with concurrent.futures.ThreadPoolExecutor(len(runs) if all_fit() else 2) as pool:
+        for done in [pool.submit(run_pytest, results, *each) for each in runs]:
             done.result()
 
 

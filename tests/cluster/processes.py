@@ -143,7 +143,7 @@ def start_time(pid):
 
 def run(*argv, check=True, input=None, capture=True, timeout=300, env=None, progress=False):
     """subprocess.run with text, whose error says what the program said; `progress` lets its stderr through, `env` is added to ours."""
-    result = subprocess.run([str(a) for a in argv], input=input, text=True, timeout=timeout, env=environment(env),
+    result = subprocess.run([str(a) for a in argv], input=input, text=True, timeout=timeout, env=env and environment(env),
                             stdin=subprocess.DEVNULL if input is None else None,
                             stdout=subprocess.PIPE if capture else None,
                             stderr=subprocess.PIPE if capture and not progress else None, check=False)

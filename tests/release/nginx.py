@@ -3,7 +3,6 @@
 
 import base64
 import json
-import os
 import pathlib
 import random
 import select
@@ -13,7 +12,7 @@ import subprocess
 import threading
 
 from tests.cluster.certificates import Authority
-from tests.cluster.processes import until
+from tests.cluster.processes import environment, until
 
 from .place import debian_program
 
@@ -87,7 +86,7 @@ class Web:
         # nginx takes over sockets that it finds there, as it does from its predecessor when it is upgraded.
         inherited = "".join(f"{s.fileno()};" for s in sockets.values())
         self.process = subprocess.Popen([debian_program("nginx", "usr/sbin/nginx"), "-p", directory, "-e", directory / "error.log", "-c", directory / "nginx.conf"],
-                                        env={**os.environ, "NGINX": inherited},
+                                        env=environment({"NGINX": inherited}),
                                         pass_fds=[s.fileno() for s in sockets.values()],
                                         stdout=subprocess.DEVNULL, stderr=open(directory / "stderr", "wb"))
         for sock in sockets.values():

@@ -6,7 +6,6 @@ import gzip
 import http.server
 import io
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -18,7 +17,7 @@ import threading
 import time
 
 from tests.cluster.certificates import Authority
-from tests.cluster.processes import run
+from tests.cluster.processes import environment, run
 
 from .place import debian_program, sha256
 
@@ -116,7 +115,7 @@ class Registry:
         self.log = directory / "registry.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([*self.within, debian_program("docker-registry", "usr/bin/docker-registry"), "serve", directory / "config.yml"], stdout=log, stderr=log,
-                                            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"})
+                                            env=environment({"OTEL_TRACES_EXPORTER": "none"}))
         self.host = f"{address}:{self._port()}"
 
     def _port(self) -> str:
